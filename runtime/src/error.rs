@@ -46,6 +46,13 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// The caller asked to give up before the workload had started.
+    #[error("interrupted before sandbox {id} had started")]
+    Interrupted {
+        /// Which sandbox.
+        id: SandboxId,
+    },
+
     /// The sandbox has no running workload to act on.
     #[error("sandbox {id} is not running")]
     NotRunning {

@@ -175,11 +175,16 @@ pub trait Sandbox: Send {
 
     /// Starts the workload and returns once it has been exec'ed.
     ///
+    /// A start may take seconds (a microVM boots its kernel): it gives up when
+    /// `interrupt` becomes readable, without reading from it. A `signalfd` or an
+    /// `eventfd` serves.
+    ///
     /// # Errors
     ///
     /// [`Error::WorkloadNotFound`] or [`Error::WorkloadNotExecutable`] when the
-    /// command cannot be run; any other failure of the wall itself.
-    fn start(&mut self) -> Result<(), Error>;
+    /// command cannot be run, [`Error::Interrupted`]; any other failure of the
+    /// wall itself.
+    fn start(&mut self, interrupt: Option<BorrowedFd<'_>>) -> Result<(), Error>;
 
     /// Starts a further process in the running sandbox and returns a handle
     /// to wait for it and signal it.
