@@ -141,14 +141,8 @@ impl StateDir {
     /// [`StateError::Exists`] when the name is taken, [`StateError::Io`] otherwise.
     pub fn create(root: &Path, record: &Record) -> Result<Self, StateError> {
         let path = root.join(&record.id);
-        match fs::create_dir(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(root).map_err(io_error("create", root))?;
-                fs::create_dir(&path)
-            }
-            other => other,
-        }
-        .map_err(|error| match error.kind() {
+        let _not_seen_half_made = lock_root(root, FlockArg::LockShared)?;
+        fs::create_dir(&path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => StateError::Exists(record.id.clone()),
             _ => io_error("create", &path)(error),
         })?;
@@ -260,6 +254,44 @@ pub fn list(root: &Path) -> Result<Vec<SandboxId>, StateError> {
     Ok(ids)
 }
 
+/// The sandboxes under `root` that no living process owns and that were meant
+/// to die with their owner: what a `kill -9` left. A damaged or missing record
+/// comes as `None`.
+///
+/// # Errors
+///
+/// [`StateError::Io`] when `root` cannot be locked or listed.
+pub fn abandoned(root: &Path) -> Result<Vec<(SandboxId, Option<Record>)>, StateError> {
+    if !root.exists() {
+        return Ok(Vec::new());
+    }
+    let _nothing_half_made = lock_root(root, FlockArg::LockExclusive)?;
+    let mut found = Vec::new();
+    for id in list(root)? {
+        let Ok(dir) = StateDir::open(root, &id) else { continue };
+        let record = dir.read().ok();
+        let outlives = record.as_ref().is_some_and(|r| r.lifetime == Lifetime::Detached);
+        if !outlives && !dir.is_owned() {
+            found.push((id, record));
+        }
+    }
+    Ok(found)
+}
+
+/// Makes `root` if need be and locks it: shared while a sandbox's directory
+/// comes into being, exclusively to look for abandoned ones.
+fn lock_root(root: &Path, how: FlockArg) -> Result<Flock<File>, StateError> {
+    let dir = match File::open(root) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(root).map_err(io_error("create", root))?;
+            File::open(root)
+        }
+        other => other,
+    }
+    .map_err(io_error("open", root))?;
+    Flock::lock(dir, how).map_err(|(_, errno)| io_error("lock", root)(errno.into()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,7 +333,22 @@ mod tests {
     }
 
     #[test]
+    fn only_what_lost_its_owner_is_abandoned() {
+        let root = tempfile::tempdir().unwrap();
+        let owned = StateDir::create(root.path(), &record("owned")).unwrap();
+        drop(StateDir::create(root.path(), &record("left")).unwrap());
+        let detached = Record { lifetime: Lifetime::Detached, ..record("detached") };
+        drop(StateDir::create(root.path(), &detached).unwrap());
+        fs::create_dir(root.path().join("empty")).unwrap();
+        let found: Vec<_> =
+            abandoned(root.path()).unwrap().into_iter().map(|(id, _)| id.to_string()).collect();
+        assert_eq!(found, ["empty", "left"]);
+        drop(owned);
+    }
+
+    #[test]
     fn a_missing_root_lists_nothing() {
+        assert!(abandoned(Path::new("/nonexistent/bulkhead")).unwrap().is_empty());
         assert!(list(Path::new("/nonexistent/bulkhead")).unwrap().is_empty());
     }
 }
