@@ -1,1 +1,26 @@
-//! Placeholder until the room is furnished.
+//! The probe: one static program that runs, the same bytes, natively and
+//! behind every wall.
+//!
+//! It is the smallest workload there is (`probe hello`, `probe idle`), the
+//! stopwatch for the kernel boundary (`probe ops`) and the witness for what a
+//! root filesystem looks like from inside (`probe manifest`). It depends on
+//! libc alone and touches few pages, because inside a microVM every page
+//! touched for the first time has a price.
+//!
+//! The library half holds all of it, so that it can be tested, and the format
+//! of its output ([`line`]), so that the harness parses what the probe prints
+//! with the code that printed it. It must know nothing about runtimes.
+
+#![deny(missing_docs)]
+
+mod calibrate;
+pub mod line;
+mod manifest;
+mod ops;
+mod sha256;
+mod sys;
+mod verbs;
+
+pub use manifest::manifest;
+pub use ops::{OPERATIONS, OperationInfo};
+pub use verbs::{Arguments, run};

@@ -1,0 +1,196 @@
+//! The command line: `hello`, `idle`, `exit`, `true`, `ops`, `manifest`.
+
+use std::ffi::{CStr, OsStr, c_char, c_int};
+use std::fmt::{self, Write};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr;
+
+use crate::manifest::manifest;
+use crate::ops::{OPERATIONS, OperationInfo, measure};
+use crate::sys::{check, stay_on_this_cpu, write_all};
+
+const STDOUT: i32 = libc::STDOUT_FILENO;
+const STDERR: i32 = libc::STDERR_FILENO;
+
+const FAILURE: u8 = 1;
+const USAGE_ERROR: u8 = 2;
+
+const USAGE: &str = "\
+usage: probe hello             write a line and exit
+       probe idle              write `ready`, wait for SIGTERM or SIGINT
+       probe true              exit with 0
+       probe exit CODE         exit with CODE, 0 to 255
+       probe ops [--list] [--only NAME,...] [--budget-ms N] [--repetitions N]
+                               time operations: `name iterations total_ns`,
+                               or `name error errno`
+       probe manifest PATH     list a tree: path, type, mode, owner, links,
+                               size, device, content, extended attributes
+";
+
+/// The arguments as the C library hands them over, without copying them.
+#[derive(Debug, Clone, Copy)]
+pub struct Arguments<'a>(&'a [*const c_char]);
+
+impl Arguments<'static> {
+    /// Wraps what `main` was called with.
+    ///
+    /// # Safety
+    ///
+    /// `arguments` points to `count` terminated strings that live, unchanged, as
+    /// long as the process.
+    #[must_use]
+    pub unsafe fn from_main(count: c_int, arguments: *const *const c_char) -> Self {
+        let count = usize::try_from(count).unwrap_or(0);
+        if count == 0 {
+            return Self(&[]);
+        }
+        // SAFETY: the caller's promise.
+        Self(unsafe { std::slice::from_raw_parts(arguments, count) })
+    }
+}
+
+impl<'a> Arguments<'a> {
+    /// Argument `index`; 0 is the program's name.
+    fn get(self, index: usize) -> Option<&'a [u8]> {
+        let argument = *self.0.get(index)?;
+        // SAFETY: `from_main`'s caller promised terminated strings.
+        Some(unsafe { CStr::from_ptr(argument) }.to_bytes())
+    }
+
+    /// The arguments from `first` on.
+    fn skip(self, first: usize) -> impl Iterator<Item = &'a [u8]> {
+        (first..self.0.len()).filter_map(move |index| self.get(index))
+    }
+}
+
+/// Runs the verb that `arguments` name and returns the exit code.
+#[must_use]
+pub fn run(arguments: Arguments<'_>) -> u8 {
+    match (arguments.get(1), arguments.get(2), arguments.get(3)) {
+        (Some(b"hello"), None, _) => code(&write_all(STDOUT, b"hello\n")),
+        (Some(b"idle"), None, _) => code(&idle()),
+        (Some(b"true"), None, _) => 0,
+        (Some(b"exit"), Some(text), None) => number(text).unwrap_or_else(usage_error),
+        (Some(b"ops"), _, _) => ops(arguments),
+        (Some(b"manifest"), Some(path), None) => print_manifest(path),
+        _ => usage_error(),
+    }
+}
+
+fn code(result: &io::Result<()>) -> u8 {
+    if result.is_ok() { 0 } else { FAILURE }
+}
+
+fn usage_error() -> u8 {
+    // Whether or not it can be said, the exit code says it.
+    let _ = write_all(STDERR, USAGE.as_bytes());
+    USAGE_ERROR
+}
+
+fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// Says that it is ready and waits for SIGTERM or SIGINT.
+///
+/// The signals are blocked and waited for rather than handled: a blocked
+/// signal reaches PID 1 of a namespace or a machine too, for which the kernel
+/// ignores signals with default action (`sig_ignored`, kernel/signal.c).
+fn idle() -> io::Result<()> {
+    // SAFETY: the set is plain data, initialised by sigemptyset before it is read.
+    let awaited = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGTERM);
+        libc::sigaddset(&raw mut set, libc::SIGINT);
+        check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()))?;
+        set
+    };
+    write_all(STDOUT, b"ready\n")?;
+    loop {
+        // SAFETY: the set is initialised; no information about the signal is wanted.
+        match check(unsafe { libc::sigwaitinfo(&raw const awaited, ptr::null_mut()) }) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What `probe ops` was asked for.
+struct Choice<'a> {
+    list: bool,
+    only: Option<&'a str>,
+    budget_ms: u32,
+    repetitions: u32,
+}
+
+impl<'a> Choice<'a> {
+    fn parse(mut words: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
+        let mut choice = Self { list: false, only: None, budget_ms: 20, repetitions: 1 };
+        while let Some(word) = words.next() {
+            match word {
+                b"--list" => choice.list = true,
+                b"--only" => choice.only = Some(std::str::from_utf8(words.next()?).ok()?),
+                b"--budget-ms" => choice.budget_ms = number(words.next()?)?,
+                b"--repetitions" => choice.repetitions = number(words.next()?)?,
+                _ => return None,
+            }
+        }
+        let known = |name| OPERATIONS.iter().any(|info| info.name == name);
+        let all_known = choice.only.is_none_or(|only| only.split(',').all(known));
+        all_known.then_some(choice)
+    }
+
+    fn includes(&self, info: &OperationInfo) -> bool {
+        self.only.is_none_or(|only| only.split(',').any(|name| name == info.name))
+    }
+}
+
+fn ops(arguments: Arguments<'_>) -> u8 {
+    let Some(choice) = Choice::parse(arguments.skip(2)) else { return usage_error() };
+    let chosen = OPERATIONS.iter().filter(|info| choice.includes(info));
+    if choice.list {
+        let mut out = Output(Ok(()));
+        for info in chosen {
+            // Failure is kept in `out`.
+            let _ = writeln!(out, "{}\t{}", info.name, info.about);
+        }
+        return code(&out.0);
+    }
+    stay_on_this_cpu();
+    let slice_ns = u64::from(choice.budget_ms) * 1_000_000;
+    let mut result = Ok(());
+    for info in chosen {
+        measure(info, slice_ns, choice.repetitions, &mut |line| {
+            if let Err(error) = write_all(STDOUT, format!("{line}\n").as_bytes()) {
+                result = Err(error);
+            }
+        });
+    }
+    code(&result)
+}
+
+fn print_manifest(path: &[u8]) -> u8 {
+    let mut result = Ok(());
+    let unread = manifest(Path::new(OsStr::from_bytes(path)), &mut |line| {
+        if result.is_ok() {
+            result = write_all(STDOUT, line.as_bytes());
+        }
+    });
+    if unread > 0 { FAILURE } else { code(&result) }
+}
+
+/// Standard output for `write!`, keeping the first error.
+struct Output(io::Result<()>);
+
+impl Write for Output {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.0.is_ok() {
+            self.0 = write_all(STDOUT, text.as_bytes());
+        }
+        self.0.as_ref().map(drop).map_err(|_| fmt::Error)
+    }
+}
