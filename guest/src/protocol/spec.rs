@@ -1,0 +1,131 @@
+//! What the host asks the guest to run: the runtime-spec configuration, reduced
+//! to numbers and C strings on the host so that the guest has nothing to parse.
+
+use alloc::ffi::CString;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::CStrings;
+
+/// Payload of [`super::Kind::Start`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// The process to run.
+    pub process: Process,
+    /// What to build around it; `None` to join the sandbox that is there.
+    pub sandbox: Option<Sandbox>,
+}
+
+/// A process (runtime-spec, "Process").
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Arguments; the first is the command, looked up in `PATH` of `env` when
+    /// it has no slash.
+    pub args: CStrings,
+    /// Environment, as `NAME=value`.
+    pub env: CStrings,
+    /// Working directory, made when missing.
+    pub cwd: CString,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// File mode creation mask.
+    pub umask: u32,
+    /// Resource limits.
+    pub rlimits: Vec<Rlimit>,
+    /// Capability sets.
+    pub capabilities: Capabilities,
+    /// `PR_SET_NO_NEW_PRIVS`.
+    pub no_new_privileges: bool,
+    /// Value for `/proc/self/oom_score_adj`.
+    pub oom_score_adj: Option<i32>,
+    /// Whether stdin carries data; `/dev/null` otherwise.
+    pub stdin: bool,
+}
+
+/// A resource limit, as `prlimit(2)` takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// `RLIMIT_*`, asm-generic/resource.h.
+    pub resource: u32,
+    /// Soft limit.
+    pub soft: u64,
+    /// Hard limit.
+    pub hard: u64,
+}
+
+/// Capability sets as bit masks: bit n is capability n of linux/capability.h.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// What the process and its children can ever have.
+    pub bounding: u64,
+    /// What it has in force.
+    pub effective: u64,
+    /// What it may put in force.
+    pub permitted: u64,
+    /// What it may pass on through programs that inherit.
+    pub inheritable: u64,
+    /// What it passes on to any program.
+    pub ambient: u64,
+}
+
+/// What surrounds the first process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// Host name.
+    pub hostname: Option<CString>,
+    /// Whether the root filesystem is read-only.
+    pub read_only_root: bool,
+    /// Filesystems to mount, in order.
+    pub mounts: Vec<Mount>,
+    /// Device nodes to make after the mounts.
+    pub devices: Vec<Device>,
+    /// Symbolic links to make after the devices: target, link, target, link, …
+    pub symlinks: CStrings,
+    /// Paths to hide.
+    pub masked_paths: CStrings,
+    /// Paths to make read-only.
+    pub read_only_paths: CStrings,
+    /// Most processes and threads the workload may have at a time.
+    pub pids_limit: Option<u32>,
+    /// Run a minimal init as the workload's PID 1, the workload as its child.
+    pub init: bool,
+}
+
+/// A mount, as `mount(2)` takes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Filesystem type.
+    pub fstype: CString,
+    /// Source.
+    pub source: CString,
+    /// Where; made when missing.
+    pub target: CString,
+    /// `MS_*`, linux/mount.h.
+    pub flags: u64,
+    /// Filesystem's own options.
+    pub data: CString,
+    /// Go on without it when the kernel does not have the filesystem.
+    pub optional: bool,
+}
+
+/// A device node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Where.
+    pub path: CString,
+    /// Type and permission bits, as `mknod(2)` takes them.
+    pub mode: u32,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
