@@ -1,1 +1,5 @@
-//! Placeholder until the room is furnished.
+//! The harness.
+
+#![deny(missing_docs)]
+
+pub mod statistics;
