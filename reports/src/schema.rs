@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Version of the schema this code writes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -158,6 +158,7 @@ pub struct OperationSample {
     /// How often it was done.
     pub iterations: u64,
     /// Time for each, nanoseconds.
+    #[serde(deserialize_with = "number")]
     pub ns_per_operation: f64,
 }
 
@@ -175,16 +176,22 @@ pub struct Cell {
     /// Number of samples.
     pub n: usize,
     /// Median.
+    #[serde(deserialize_with = "number")]
     pub median: f64,
     /// Lower end of the median's 95 % bootstrap interval.
+    #[serde(deserialize_with = "number")]
     pub low: f64,
     /// Upper end of the median's 95 % bootstrap interval.
+    #[serde(deserialize_with = "number")]
     pub high: f64,
     /// Smallest sample.
+    #[serde(deserialize_with = "number")]
     pub min: f64,
     /// Largest sample.
+    #[serde(deserialize_with = "number")]
     pub max: f64,
     /// Median absolute deviation.
+    #[serde(deserialize_with = "number")]
     pub mad: f64,
     /// 90th percentile, where `n` supports it.
     pub p90: Option<f64>,
@@ -206,12 +213,16 @@ pub struct Ratio {
     /// The runtime in the denominator.
     pub baseline: String,
     /// Ratio of medians.
+    #[serde(deserialize_with = "number")]
     pub ratio: f64,
     /// Lower end of its 95 % bootstrap interval.
+    #[serde(deserialize_with = "number")]
     pub low: f64,
     /// Upper end of its 95 % bootstrap interval.
+    #[serde(deserialize_with = "number")]
     pub high: f64,
     /// Two-sided permutation test of "no difference".
+    #[serde(deserialize_with = "number")]
     pub p_value: f64,
     /// `false`: to be reported as "not distinguishable".
     pub distinguishable: bool,
@@ -225,12 +236,16 @@ pub struct Fit {
     /// `used_bytes` or `pss_bytes`.
     pub metric: String,
     /// Bytes for each further sandbox.
+    #[serde(deserialize_with = "number")]
     pub slope: f64,
     /// Lower end of the slope's 95 % interval.
+    #[serde(deserialize_with = "number")]
     pub slope_low: f64,
     /// Upper end of the slope's 95 % interval.
+    #[serde(deserialize_with = "number")]
     pub slope_high: f64,
     /// Bytes at zero sandboxes.
+    #[serde(deserialize_with = "number")]
     pub intercept: f64,
     /// Number of points.
     pub n: usize,
@@ -245,4 +260,10 @@ pub struct Omission {
     pub runtime: String,
     /// Why, as a sentence.
     pub reason: String,
+}
+
+/// A number, or `null` for one that could not be computed: JSON has no NaN, and
+/// one such figure must not make the rest of a run unreadable.
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }

@@ -1,0 +1,222 @@
+//! `index.html`: the report as one file that needs nothing else: no network, no
+//! fonts, no scripts. The raw results travel inside it.
+
+use askama::Template;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::charts::{Figure, ecdf, memory, phases, ratios, strip};
+use crate::method::{self, Point};
+use crate::overview::{Question, questions};
+use crate::schema::Results;
+use crate::tables::{self, Table};
+use crate::units::elapsed;
+use crate::view::{EMULATED, MARK, View, kvm_badge, printable};
+
+/// The page; the template says where each part goes.
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page {
+    style: &'static str,
+    host: String,
+    run: String,
+    badge: String,
+    kvm_state: &'static str,
+    warning: Option<&'static str>,
+    partial: Option<&'static str>,
+    questions: Vec<Question>,
+    series: Vec<(usize, String)>,
+    strip: Option<Figure>,
+    logarithmic: bool,
+    distributions: Vec<String>,
+    starts: Table,
+    phases: Option<Figure>,
+    phase_legend: Vec<(usize, &'static str, &'static str)>,
+    phase_table: Table,
+    counters: Table,
+    memory: Vec<String>,
+    memory_table: Table,
+    memory_split: Table,
+    ratios: Option<Figure>,
+    operations: Table,
+    omissions: Table,
+    runtimes: Table,
+    host_table: Table,
+    run_table: Table,
+    every_cell: Table,
+    points: &'static [Point],
+    data: String,
+    tool_version: String,
+}
+
+/// The report as one HTML page.
+#[must_use]
+pub fn render(results: &Results) -> String {
+    #[expect(clippy::expect_used, reason = "writing to a String and escaping cannot fail")]
+    page(results).render().expect("the template has no fallible filters")
+}
+
+fn page(results: &Results) -> Page {
+    let view = View::new(results);
+    let (host, run) = (&results.host, &results.run);
+    Page {
+        style: include_str!("../templates/report.css"),
+        host: format!(
+            "{}, {} processors, Linux {}",
+            printable(&host.cpu_model),
+            host.cpus,
+            printable(&host.kernel)
+        ),
+        run: format!("{} · {}", printable(&run.started), elapsed(run.duration_seconds)),
+        badge: kvm_badge(host.kvm.as_ref(), host.virtualised),
+        kvm_state: kvm_state(results),
+        warning: view.emulated().then_some(EMULATED),
+        partial: run.partial.then_some(method::PARTIAL),
+        questions: questions(&view),
+        series: view.walls.iter().map(|wall| (wall.series % 8, wall.label.clone())).collect(),
+        strip: strip::figure(&view),
+        logarithmic: strip::is_logarithmic(&view),
+        distributions: ecdf::panels(&view),
+        starts: tables::starts(&view),
+        phases: phases::figure(&view),
+        phase_legend: phases::legend(&view),
+        phase_table: tables::phases(&view),
+        counters: tables::kvm_counters(&view),
+        memory: memory::panels(&view),
+        memory_table: tables::memory(&view),
+        memory_split: tables::memory_split(&view),
+        ratios: ratios::figure(&view),
+        operations: tables::operations(&view),
+        omissions: tables::omissions(&view),
+        runtimes: tables::runtimes(&view),
+        host_table: tables::host(&view),
+        run_table: tables::method(&view),
+        every_cell: tables::every_cell(&view),
+        points: &method::POINTS,
+        data: data_uri(results),
+        tool_version: printable(&run.tool_version),
+    }
+}
+
+/// Chooses the badge's colour.
+fn kvm_state(results: &Results) -> &'static str {
+    match &results.host.kvm {
+        None => "none",
+        Some(kvm) if kvm.emulates_guest_kernel => "emulated",
+        Some(_) => "hardware",
+    }
+}
+
+/// The results themselves, as a link that downloads them.
+fn data_uri(results: &Results) -> String {
+    let json = serde_json::to_vec(results).unwrap_or_default();
+    format!("data:application/json;base64,{}", STANDARD.encode(json))
+}
+
+/// `text` with everything that HTML would take for markup escaped.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn the_page_holds_every_part() {
+        let page = render(&sample::results()).replace('\u{a0}', " ");
+        for expected in [
+            "What each wall costs here",
+            "badge emulated",
+            "do not represent microVMs on hardware",
+            "id=\"start\"",
+            "id=\"phases\"",
+            "id=\"memory\"",
+            "id=\"kernel\"",
+            "3.10 ms",
+            "[3.01, 3.22]",
+            "not distinguishable",
+            "Outliers",
+        ] {
+            assert!(page.contains(expected), "{expected:?} is missing");
+        }
+        assert!(!page.contains("id=\"omitted\""));
+        assert!(!page.contains("Partial run"));
+        assert!(!page.contains("This chart is missing"));
+    }
+
+    #[test]
+    fn the_page_needs_nothing_else() {
+        let page = render(&sample::results());
+        let without_namespace = page.replace("http://www.w3.org/2000/svg", "");
+        for outside in ["http://", "https://", "<script", "<link", "<img", "@import", "url("] {
+            assert!(!without_namespace.contains(outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn the_raw_data_is_in_the_page() {
+        let results = sample::results();
+        let page = render(&results);
+        let (_, rest) = page.split_once("data:application/json;base64,").unwrap();
+        let (encoded, _) = rest.split_once('"').unwrap();
+        let decoded = STANDARD.decode(encoded).unwrap();
+        assert!(serde_json::from_slice::<Results>(&decoded).unwrap() == results);
+    }
+
+    #[test]
+    fn no_text_of_the_results_becomes_markup() {
+        let evil = "</svg><script>alert(\"x\")</script><b a='";
+        let mut results = sample::results();
+        for runtime in results.runtimes.iter_mut().filter(|r| r.name == "container") {
+            evil.clone_into(&mut runtime.name);
+            evil.clone_into(&mut runtime.version);
+            runtime.unavailable = vec![evil.to_owned()];
+        }
+        for sample in results.boot.iter_mut().filter(|s| s.runtime == "container") {
+            evil.clone_into(&mut sample.runtime);
+            sample.clocks_ns.insert(evil.to_owned(), 5);
+        }
+        for cell in &mut results.cells {
+            if cell.runtime == "container" {
+                evil.clone_into(&mut cell.runtime);
+            }
+            if cell.metric == "getppid" {
+                evil.clone_into(&mut cell.metric);
+            }
+        }
+        for ratio in &mut results.ratios {
+            evil.clone_into(&mut ratio.metric);
+        }
+        for fit in results.fits.iter_mut().filter(|f| f.runtime == "container") {
+            evil.clone_into(&mut fit.runtime);
+        }
+        evil.clone_into(&mut results.host.cpu_model);
+        evil.clone_into(&mut results.run.command[0]);
+        if let Some(kvm) = &mut results.host.kvm {
+            evil.clone_into(&mut kvm.flavour);
+        }
+        let page = render(&results);
+        assert!(!page.contains("<script") && !page.contains("<b a="));
+        assert!(page.contains("alert("), "the text itself is shown");
+    }
+
+    #[test]
+    fn a_partial_run_says_so() {
+        let mut results = sample::results();
+        results.run.partial = true;
+        assert!(render(&results).contains("Partial run."));
+    }
+}

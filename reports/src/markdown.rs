@@ -1,0 +1,142 @@
+//! `report.md`: the report as Markdown, for repositories and issue threads.
+
+use std::fmt::Write;
+
+use crate::method;
+use crate::overview;
+use crate::schema::Results;
+use crate::tables::{self, Datum, Table};
+use crate::view::{EMULATED, MARK, View, kvm_badge};
+
+/// The report as Markdown.
+#[must_use]
+pub fn render(results: &Results) -> String {
+    let view = View::new(results);
+    let host = &results.host;
+    let mut out = String::from("# What each wall costs here\n");
+    let badge = kvm_badge(host.kvm.as_ref(), host.virtualised);
+    let _ = write!(out, "\n**{}**", escape(&badge));
+    let started = escape(&crate::view::printable(&results.run.started));
+    let _ = writeln!(out, " · run of {started}");
+    if results.run.partial {
+        let _ = writeln!(out, "\n> **Partial run.** {}", method::PARTIAL);
+    }
+    if view.emulated() {
+        let _ = writeln!(out, "\n> **{MARK}** {EMULATED}");
+    }
+    out.push('\n');
+    for sentence in overview::sentences(&view) {
+        let _ = writeln!(out, "- {}", escape(&sentence));
+    }
+    for (title, about, table) in [
+        ("Start time", method::START, tables::starts(&view)),
+        ("Where a start's time goes", method::PHASES, tables::phases(&view)),
+        ("Memory", method::MEMORY, tables::memory(&view)),
+        ("Where the memory is", method::SPLIT, tables::memory_split(&view)),
+        ("The kernel boundary", method::OPERATIONS, tables::operations(&view)),
+        ("KVM's counters", method::COUNTERS, tables::kvm_counters(&view)),
+        ("Left out", method::OMITTED, tables::omissions(&view)),
+        ("Runtimes", "", tables::runtimes(&view)),
+        ("Host", "", tables::host(&view)),
+        ("Run", "", tables::method(&view)),
+    ] {
+        section(&mut out, title, about, &table);
+    }
+    out.push_str("\n## Method\n\n");
+    for point in method::POINTS {
+        let _ = writeln!(out, "- **{}** {}", point.title, point.text);
+    }
+    out.push_str("\nThe raw samples are in `results.json` beside this file.\n");
+    out
+}
+
+fn section(out: &mut String, title: &str, about: &str, table: &Table) {
+    if table.is_empty() {
+        return;
+    }
+    let _ = write!(out, "\n## {title}\n\n");
+    if !about.is_empty() {
+        let _ = write!(out, "{about}\n\n");
+    }
+    for head in &table.head {
+        let _ = write!(out, "| {} ", escape(&head.text));
+    }
+    out.push_str("|\n");
+    for head in &table.head {
+        out.push_str(if head.figures { "| ---: " } else { "| --- " });
+    }
+    out.push_str("|\n");
+    for row in &table.rows {
+        for datum in row {
+            let _ = write!(out, "| {} ", cell(datum));
+        }
+        out.push_str("|\n");
+    }
+}
+
+fn cell(datum: &Datum) -> String {
+    let (main, aside) = (escape(&datum.main), escape(&datum.aside));
+    match (main.is_empty(), aside.is_empty()) {
+        (_, true) => main,
+        (true, false) => aside,
+        (false, false) if aside.starts_with("\\[") => format!("{main} {aside}"),
+        (false, false) => format!("{main}; {aside}"),
+    }
+}
+
+/// `text` with everything that Markdown or HTML would take for markup escaped.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '!' => {
+                escaped.push('\\');
+                escaped.push(c);
+            }
+            c if c.is_control() => escaped.push(' '),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn every_part_is_there() {
+        let shown = render(&sample::results()).replace('\u{a0}', " ");
+        for expected in [
+            "# What each wall costs here",
+            "software KVM (kvm\\_pvm)",
+            "## Start time",
+            "| container | 20 | 3.10 ms \\[3.01, 3.22\\] |",
+            "not distinguishable",
+            "guest kernel",
+            "## Memory",
+            "SHA-256 of 4 KiB",
+            "do not represent microVMs on hardware",
+            "## Method",
+        ] {
+            assert!(shown.contains(expected), "{expected:?} is missing in\n{shown}");
+        }
+        assert!(!shown.contains("## Left out"));
+    }
+
+    #[test]
+    fn a_name_cannot_break_a_table_or_be_markup() {
+        let mut results = sample::results();
+        results.runtimes[1].name = "a|b <script>\n*c*".to_owned();
+        for cell in results.cells.iter_mut().filter(|cell| cell.runtime == "container") {
+            cell.runtime = "a|b <script>\n*c*".to_owned();
+        }
+        let shown = render(&results);
+        assert!(shown.contains("| a\\|b &lt;script&gt; \\*c\\* |"), "{shown}");
+        assert!(!shown.contains("<script>"), "{shown}");
+    }
+}

@@ -1,0 +1,81 @@
+//! What a report says about how its figures were made: captions and appendix.
+
+/// Under the start-time table and chart.
+pub const START: &str = "From the request for a sandbox to the first byte of output of the \
+    program in it, on the host's monotonic clock. Warm-ups are not counted; nothing is dropped.";
+
+/// Under the phases.
+pub const PHASES: &str = "The phases of one start, the one in the middle of each runtime's \
+    starts, so that they add up; medians of phases would not.";
+
+/// Under the density chart.
+pub const MEMORY: &str = "Memory for each further idle sandbox: the slope of a straight line \
+    through samples at rising numbers of sandboxes, measured in two independent ways.";
+
+/// Under the split of memory.
+pub const SPLIT: &str = "Proportional set size for each sandbox by process, at the largest \
+    number of sandboxes, mean of the repetitions; kernel memory as charged to the cgroup.";
+
+/// Under the operations.
+pub const OPERATIONS: &str = "The same static program, the same bytes, in every runtime. \
+    Medians with their 95 % interval; below them the ratio to the baseline.";
+
+/// Under KVM's counters.
+pub const COUNTERS: &str = "KVM's own statistics at the end of each microVM's median start; \
+    counters at zero are left out.";
+
+/// Under what was left out.
+pub const OMITTED: &str = "Asked for and not measured.";
+
+/// On a partial run.
+pub const PARTIAL: &str = "It was interrupted: the figures are of the samples finished until \
+    then, and the intervals are wider than they would have been.";
+
+/// One habit of the harness.
+#[derive(Debug, Clone, Copy)]
+pub struct Point {
+    /// In two or three words.
+    pub title: &'static str,
+    /// In a sentence or two.
+    pub text: &'static str,
+}
+
+/// The method in short.
+pub const POINTS: [Point; 7] = [
+    Point {
+        title: "Interleaved.",
+        text: "Every runtime runs once in each block, in an order drawn anew for each block from \
+               the recorded seed, so that a slow minute of the machine falls on all alike.",
+    },
+    Point {
+        title: "Named clocks.",
+        text: "Every instant is read on the host's CLOCK_MONOTONIC. What happens inside a guest \
+               is timed when the host sees it; guest clocks are never mixed in.",
+    },
+    Point {
+        title: "Intervals.",
+        text: "In brackets: the 95 % bootstrap interval of the median, of the ratio of medians, \
+               or of a slope. Ratios have a two-sided permutation test (p).",
+    },
+    Point {
+        title: "Not distinguishable.",
+        text: "Said of two runtimes whose difference is within what chance or the harness's own \
+               noise produces. It does not mean that they are equal.",
+    },
+    Point {
+        title: "Outliers.",
+        text: "Counted by Tukey's fences and shown, never dropped. MAD is the median absolute \
+               deviation. Percentiles that n does not support are not printed.",
+    },
+    Point {
+        title: "Memory, twice.",
+        text: "Once from the fall of MemAvailable on the host, once from the proportional set \
+               size of every process that belongs to a sandbox. Where the two disagree, both are \
+               shown.",
+    },
+    Point {
+        title: "One host.",
+        text: "All figures are of the machine described here. They are comparable with each \
+               other, and with another report only as far as its host is.",
+    },
+];

@@ -1,0 +1,327 @@
+//! Tables of what was measured.
+
+use std::collections::BTreeSet;
+
+use super::{Datum, Table, figures, nothing, plain, with, words};
+use crate::clocks::{self, FIRST_OUTPUT, Phase};
+use crate::operations::meaning;
+use crate::schema::{Cell, DensitySample, Fit};
+use crate::units::{Measured, NO_FIGURE, Unit, count, float, probability, times, whole};
+use crate::view::{View, Wall, median, printable, slope};
+
+/// Start time of each runtime.
+pub fn starts(view: &View<'_>) -> Table {
+    let mut table = Table::new(
+        [words("Runtime")]
+            .into_iter()
+            .chain(summary_head())
+            .chain([words("Compared with the baseline")]),
+    );
+    for wall in &view.walls {
+        let Some(cell) = view.start(wall.name) else { continue };
+        let compared = view
+            .ratios(&cell.workload, &cell.metric, wall.name)
+            .into_iter()
+            .map(|ratio| format!("{} ({})", view.compared(ratio), probability(ratio.p_value)))
+            .collect::<Vec<_>>();
+        let mut row = vec![plain(&wall.label)];
+        row.extend(summary(cell));
+        row.push(if compared.is_empty() { nothing() } else { plain(compared.join("; ")) });
+        table.rows.push(row);
+    }
+    table
+}
+
+fn summary_head() -> Vec<super::Head> {
+    ["n", "Median [95 %]", "p90", "p99", "Min", "Max", "MAD", "Outliers"].map(figures).to_vec()
+}
+
+fn summary(cell: &Cell) -> Vec<Datum> {
+    let unit = Unit::named(&cell.unit);
+    let percentile =
+        |value: Option<f64>| plain(value.map_or(NO_FIGURE.to_owned(), |v| unit.show(v)));
+    vec![
+        plain(whole(cell.n.try_into().unwrap_or(u64::MAX))),
+        beside(median(cell)),
+        percentile(cell.p90),
+        percentile(cell.p99),
+        plain(unit.show(cell.min)),
+        plain(unit.show(cell.max)),
+        plain(unit.show(cell.mad)),
+        plain(whole(cell.outliers.try_into().unwrap_or(u64::MAX))),
+    ]
+}
+
+fn beside(measured: Measured) -> Datum {
+    with(measured.value, measured.interval.unwrap_or_default())
+}
+
+/// Phases of each runtime's median start.
+pub fn phases(view: &View<'_>) -> Table {
+    let columns: Vec<(&Wall<'_>, u64, Vec<Phase<'_>>)> = view
+        .walls
+        .iter()
+        .filter_map(|wall| {
+            let sample = view.median_start(wall.name)?;
+            let start = sample.clocks_ns.get(FIRST_OUTPUT).copied()?;
+            Some((wall, start, clocks::phases(&sample.clocks_ns)))
+        })
+        .collect();
+    let mut table = Table::new(
+        [words("Phase")]
+            .into_iter()
+            .chain(columns.iter().map(|(wall, ..)| figures(&wall.label))),
+    );
+    let keys: BTreeSet<(usize, &str)> = columns
+        .iter()
+        .flat_map(|(.., phases)| phases.iter().map(|phase| (phase.order, phase.clock)))
+        .collect();
+    for (order, clock) in keys {
+        let known = clocks::CLOCKS.get(order);
+        let name = known.map_or_else(|| plain(printable(clock)), |c| with(c.phase, c.meaning));
+        let mut row = vec![name];
+        for (_, start, phases) in &columns {
+            let phase = phases.iter().find(|phase| phase.clock == clock);
+            row.push(phase.map_or_else(nothing, |phase| phase_cell(phase, *start)));
+        }
+        table.rows.push(row);
+    }
+    if !columns.is_empty() {
+        table.rows.push(total(&columns, "until first output", |start, _| start));
+        table.rows.push(total(&columns, "until released", |_, phases| {
+            phases.iter().fold(0, |sum, phase| sum.saturating_add(phase.nanoseconds))
+        }));
+    }
+    table
+}
+
+fn phase_cell(phase: &Phase<'_>, start_ns: u64) -> Datum {
+    let part = float(phase.nanoseconds) / float(start_ns) * 100.0;
+    let aside = if phase.before_output && part.is_finite() {
+        format!("{part:.1} %")
+    } else {
+        String::new()
+    };
+    with(Unit::Nanoseconds.show(float(phase.nanoseconds)), aside)
+}
+
+fn total(
+    columns: &[(&Wall<'_>, u64, Vec<Phase<'_>>)],
+    name: &str,
+    of: impl Fn(u64, &[Phase<'_>]) -> u64,
+) -> Vec<Datum> {
+    let totals = columns
+        .iter()
+        .map(|(_, start, phases)| plain(Unit::Nanoseconds.show(float(of(*start, phases)))));
+    [with("Sum", name)].into_iter().chain(totals).collect()
+}
+
+/// Memory for each further sandbox, measured in two ways.
+pub fn memory(view: &View<'_>) -> Table {
+    let mut table = Table::new([
+        words("Runtime"),
+        figures("Host memory each"),
+        figures("PSS each"),
+        figures("Points"),
+        words("The two ways"),
+    ]);
+    for wall in &view.walls {
+        let used = view.fit(wall.name, "used_bytes");
+        let pss = view.fit(wall.name, "pss_bytes");
+        let Some(points) = used.or(pss).map(|fit| fit.n) else { continue };
+        let shown = |fit: Option<&Fit>| fit.map_or_else(nothing, |fit| beside(slope(fit)));
+        table.rows.push(vec![
+            plain(&wall.label),
+            shown(used),
+            shown(pss),
+            plain(points.to_string()),
+            plain(agreement(used, pss)),
+        ]);
+    }
+    table
+}
+
+fn agreement(used: Option<&Fit>, pss: Option<&Fit>) -> String {
+    let (Some(used), Some(pss)) = (used, pss) else {
+        return NO_FIGURE.to_owned();
+    };
+    let overlap = used.slope_low <= pss.slope_high && pss.slope_low <= used.slope_high;
+    if overlap {
+        "intervals overlap".to_owned()
+    } else if used.slope > 0.0 && pss.slope > 0.0 {
+        format!("differ: host memory is {} PSS", times(used.slope / pss.slope))
+    } else {
+        "differ".to_owned()
+    }
+}
+
+/// Which process the memory of one sandbox sits in, at the largest number of
+/// sandboxes.
+pub fn memory_split(view: &View<'_>) -> Table {
+    let samples = &view.results.density;
+    let roles: BTreeSet<&str> =
+        samples.iter().flat_map(|sample| sample.pss_bytes.keys().map(String::as_str)).collect();
+    let mut head = vec![words("Runtime"), figures("Sandboxes")];
+    head.extend(roles.iter().map(|role| figures(format!("PSS, {}", printable(role)))));
+    head.push(figures("Kernel (cgroup)"));
+    let mut table = Table::new(head);
+    for wall in &view.walls {
+        let mine = || samples.iter().filter(|sample| sample.runtime == wall.name);
+        let Some(largest) = mine().map(|sample| sample.count).max().filter(|n| *n > 0) else {
+            continue;
+        };
+        let at_largest: Vec<&DensitySample> = mine().filter(|s| s.count == largest).collect();
+        let mean = |of: &dyn Fn(&DensitySample) -> Option<u64>| {
+            let sizes: Vec<f64> = at_largest.iter().filter_map(|s| of(s)).map(float).collect();
+            let each = sizes.iter().sum::<f64>() / count(sizes.len()) / f64::from(largest);
+            plain(Unit::Bytes.show(each))
+        };
+        let mut row = vec![plain(&wall.label), plain(largest.to_string())];
+        row.extend(
+            roles.iter().map(|role| mean(&|sample| sample.pss_bytes.get(*role).copied())),
+        );
+        row.push(mean(&|sample| sample.kernel_bytes));
+        table.rows.push(row);
+    }
+    table
+}
+
+/// Each operation in each runtime, and what that is of the baseline.
+pub fn operations(view: &View<'_>) -> Table {
+    let operations = view.operations();
+    let walls: Vec<&Wall<'_>> = view
+        .walls
+        .iter()
+        .filter(|w| operations.iter().any(|op| view.cell("syscalls", op, w.name).is_some()))
+        .collect();
+    let mut table = Table::new(
+        [words("Operation")].into_iter().chain(walls.iter().map(|wall| figures(&wall.label))),
+    );
+    for operation in operations {
+        let mut row = vec![with(printable(operation), meaning(operation).unwrap_or_default())];
+        for wall in &walls {
+            let cell = view.cell("syscalls", operation, wall.name);
+            row.push(cell.map_or_else(nothing, |cell| operation_cell(view, cell)));
+        }
+        table.rows.push(row);
+    }
+    table
+}
+
+fn operation_cell(view: &View<'_>, cell: &Cell) -> Datum {
+    let ratios = view.ratios("syscalls", &cell.metric, &cell.runtime);
+    let aside: Vec<String> = ratios.into_iter().map(|ratio| view.compared(ratio)).collect();
+    with(median(cell).to_string(), aside.join("; "))
+}
+
+/// KVM's own counters at the end of each microVM's median start.
+pub fn kvm_counters(view: &View<'_>) -> Table {
+    let columns: Vec<_> = view
+        .walls
+        .iter()
+        .filter_map(|wall| Some((wall, &view.median_start(wall.name)?.kvm)))
+        .filter(|(_, counters)| !counters.is_empty())
+        .collect();
+    let mut table = Table::new(
+        [words("Counter")]
+            .into_iter()
+            .chain(columns.iter().map(|(wall, _)| figures(&wall.label))),
+    );
+    let names: BTreeSet<&String> =
+        columns.iter().flat_map(|(_, counters)| counters.keys()).collect();
+    for name in names {
+        let values: Vec<Option<u64>> =
+            columns.iter().map(|(_, counters)| counters.get(name).copied()).collect();
+        // Most of KVM's counters are zero in a short life: they say nothing.
+        if values.iter().all(|value| value.is_none_or(|v| v == 0)) {
+            continue;
+        }
+        let shown =
+            values.into_iter().map(|value| value.map_or_else(nothing, |v| plain(whole(v))));
+        table.rows.push([plain(printable(name))].into_iter().chain(shown).collect());
+    }
+    table
+}
+
+/// Every summary of the results, for the appendix.
+pub fn every_cell(view: &View<'_>) -> Table {
+    let mut table = Table::new(
+        ["Workload", "Metric", "Runtime"].map(words).into_iter().chain(summary_head()),
+    );
+    for cell in &view.results.cells {
+        let mut row = vec![
+            plain(printable(&cell.workload)),
+            plain(printable(&cell.metric)),
+            plain(view.label(&cell.runtime)),
+        ];
+        row.extend(summary(cell));
+        table.rows.push(row);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn text(table: &Table) -> String {
+        let cell = |datum: &Datum| format!("{} {}", datum.main, datum.aside);
+        let row = |row: &Vec<Datum>| row.iter().map(cell).collect::<Vec<_>>().join(" | ");
+        table.rows.iter().map(row).collect::<Vec<_>>().join("\n").replace('\u{a0}', " ")
+    }
+
+    #[test]
+    fn every_row_is_as_long_as_its_head() {
+        let results = sample::results();
+        let view = View::new(&results);
+        for table in [
+            starts(&view),
+            phases(&view),
+            memory(&view),
+            memory_split(&view),
+            operations(&view),
+            kvm_counters(&view),
+            every_cell(&view),
+        ] {
+            assert!(!table.is_empty());
+            assert!(table.rows.iter().all(|row| row.len() == table.head.len()), "{table:?}");
+        }
+    }
+
+    #[test]
+    fn a_missing_difference_is_said_in_words() {
+        let results = sample::results();
+        let shown = text(&operations(&View::new(&results)));
+        assert!(shown.contains("1.00× native [0.95, 1.06], not distinguishable"), "{shown}");
+        assert!(shown.contains("1.36× native [1.29, 1.44]"), "{shown}");
+    }
+
+    #[test]
+    fn unsupported_percentiles_are_not_printed() {
+        let results = sample::results();
+        let table = starts(&View::new(&results));
+        let p99 = table.head.iter().position(|head| head.text == "p99").unwrap();
+        assert!(table.rows.iter().all(|row| row[p99] == nothing()));
+    }
+
+    #[test]
+    fn phases_of_the_median_start_add_up() {
+        let results = sample::results();
+        let view = View::new(&results);
+        let shown = text(&phases(&view));
+        assert!(shown.contains("guest kernel"), "{shown}");
+        assert!(shown.contains("Sum until first output"), "{shown}");
+    }
+
+    #[test]
+    fn disagreement_of_the_two_ways_is_shown() {
+        let results = sample::results();
+        let fits = &results.fits;
+        let far = Fit { slope: 3.0, slope_low: 2.9, slope_high: 3.1, ..fits[0].clone() };
+        let near = Fit { slope: 2.0, slope_low: 1.9, slope_high: 2.1, ..fits[1].clone() };
+        assert_eq!(agreement(Some(&far), Some(&near)), "differ: host memory is 1.50× PSS");
+        assert_eq!(agreement(Some(&near), Some(&near)), "intervals overlap");
+        assert_eq!(agreement(None, Some(&near)), NO_FIGURE);
+    }
+}

@@ -1,0 +1,75 @@
+//! The tables of a report, before anyone decides what a table looks like:
+//! terminal, Markdown and HTML print the same cells.
+
+mod host;
+mod measured;
+
+pub use host::{host, method, omissions, runtimes};
+pub use measured::{
+    every_cell, kvm_counters, memory, memory_split, operations, phases, starts,
+};
+
+use crate::units::NO_FIGURE;
+
+/// Rows and columns of text.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Table {
+    /// Column heads.
+    pub head: Vec<Head>,
+    /// Rows, each as long as the head.
+    pub rows: Vec<Vec<Datum>>,
+}
+
+/// Head of a column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// What the column holds.
+    pub text: String,
+    /// Figures, to be aligned at the right.
+    pub figures: bool,
+}
+
+/// One cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datum {
+    /// The figure or the word.
+    pub main: String,
+    /// What is said beside it: an interval, a comparison, a meaning.
+    pub aside: String,
+}
+
+impl Table {
+    /// No rows: not worth printing.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    fn new(head: impl IntoIterator<Item = Head>) -> Self {
+        Self { head: head.into_iter().collect(), rows: Vec::new() }
+    }
+}
+
+/// Head of a column of words.
+fn words(text: impl Into<String>) -> Head {
+    Head { text: text.into(), figures: false }
+}
+
+/// Head of a column of figures.
+fn figures(text: impl Into<String>) -> Head {
+    Head { text: text.into(), figures: true }
+}
+
+/// A cell with nothing beside it.
+fn plain(main: impl Into<String>) -> Datum {
+    Datum { main: main.into(), aside: String::new() }
+}
+
+/// A cell with something beside it.
+fn with(main: impl Into<String>, aside: impl Into<String>) -> Datum {
+    Datum { main: main.into(), aside: aside.into() }
+}
+
+/// A cell without a figure.
+fn nothing() -> Datum {
+    plain(NO_FIGURE)
+}

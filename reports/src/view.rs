@@ -1,0 +1,270 @@
+//! Results as every renderer shows them: what is looked up, named and marked is
+//! decided once, here, so that terminal, Markdown and HTML cannot disagree.
+
+use crate::clocks::{FIRST_OUTPUT, START_METRIC};
+use crate::schema::{BootSample, Cell, Fit, Kvm, Omission, Ratio, Results, RuntimeInfo};
+use crate::units::{self, Measured, Unit};
+
+/// Stands beside every microVM figure from a host that emulates guest kernels.
+pub const MARK: &str = "†";
+
+/// What the mark means.
+pub const EMULATED: &str = "This host's KVM emulates guest kernel code one instruction at a \
+    time. MicroVM figures here do not represent microVMs on hardware virtualisation (kvm_intel, \
+    kvm_amd), where the processor runs that code itself.";
+
+/// What is said when two runtimes do not differ beyond noise.
+pub const NOT_DISTINGUISHABLE: &str = "not distinguishable";
+
+/// One runtime as it appears in tables and charts.
+#[derive(Debug, Clone)]
+pub struct Wall<'a> {
+    /// Name in the results.
+    pub name: &'a str,
+    /// Name for the reader, with [`MARK`] where it is due.
+    pub label: String,
+    /// Position among the runtimes: chooses its colour.
+    pub series: usize,
+    /// What the results say about it.
+    pub info: Option<&'a RuntimeInfo>,
+}
+
+/// A way of looking at results.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// The results themselves.
+    pub results: &'a Results,
+    /// The runtimes that took part or could not, the baseline first.
+    pub walls: Vec<Wall<'a>>,
+}
+
+impl<'a> View<'a> {
+    /// A view of `results`.
+    pub fn new(results: &'a Results) -> Self {
+        let mut names: Vec<&str> = results.runtimes.iter().map(|r| r.name.as_str()).collect();
+        let measured = (results.boot.iter().map(|s| &s.runtime))
+            .chain(results.density.iter().map(|s| &s.runtime))
+            .chain(results.cells.iter().map(|c| &c.runtime))
+            .chain(results.fits.iter().map(|f| &f.runtime));
+        for name in measured {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
+        let emulates = results.host.kvm.as_ref().is_some_and(|kvm| kvm.emulates_guest_kernel);
+        let walls = names
+            .into_iter()
+            .enumerate()
+            .map(|(series, name)| {
+                let info = results.runtimes.iter().find(|runtime| runtime.name == name);
+                let microvm = info.map_or(name == "microvm", |i| i.isolation == "microvm");
+                let mark =
+                    if emulates && microvm { format!("\u{a0}{MARK}") } else { String::new() };
+                Wall { name, label: printable(name) + &mark, series, info }
+            })
+            .collect();
+        Self { results, walls }
+    }
+
+    /// The label of the runtime called `name`.
+    pub fn label(&self, name: &str) -> String {
+        let wall = self.walls.iter().find(|wall| wall.name == name);
+        wall.map_or_else(|| printable(name), |wall| wall.label.clone())
+    }
+
+    /// MicroVM figures from this host need the warning.
+    pub fn emulated(&self) -> bool {
+        self.results.host.kvm.as_ref().is_some_and(|kvm| kvm.emulates_guest_kernel)
+    }
+
+    /// The summary of one metric of one runtime.
+    pub fn cell(&self, workload: &str, metric: &str, runtime: &str) -> Option<&'a Cell> {
+        self.results.cells.iter().find(|cell| {
+            cell.workload == workload && cell.metric == metric && cell.runtime == runtime
+        })
+    }
+
+    /// The comparisons of one metric of one runtime.
+    pub fn ratios(&self, workload: &str, metric: &str, runtime: &str) -> Vec<&'a Ratio> {
+        let of =
+            |r: &&Ratio| r.workload == workload && r.metric == metric && r.runtime == runtime;
+        self.results.ratios.iter().filter(of).collect()
+    }
+
+    /// The summary of a runtime's start.
+    pub fn start(&self, runtime: &str) -> Option<&'a Cell> {
+        self.cell("boot", START_METRIC, runtime)
+    }
+
+    /// The line through a runtime's density samples.
+    pub fn fit(&self, runtime: &str, metric: &str) -> Option<&'a Fit> {
+        self.results.fits.iter().find(|fit| fit.runtime == runtime && fit.metric == metric)
+    }
+
+    /// The starts of a runtime that count and came as far as their first output.
+    pub fn counted_starts(&self, runtime: &str) -> Vec<&'a BootSample> {
+        let counts = |sample: &&BootSample| {
+            sample.runtime == runtime
+                && !sample.warm_up
+                && sample.clocks_ns.contains_key(FIRST_OUTPUT)
+        };
+        self.results.boot.iter().filter(counts).collect()
+    }
+
+    /// The start in the middle of a runtime's starts: a sample, not an average,
+    /// so that its phases add up.
+    pub fn median_start(&self, runtime: &str) -> Option<&'a BootSample> {
+        let mut starts = self.counted_starts(runtime);
+        starts.sort_by_key(|sample| sample.clocks_ns.get(FIRST_OUTPUT));
+        let middle = starts.len().checked_sub(1)? / 2;
+        starts.get(middle).copied()
+    }
+
+    /// The operations of the probe, in the order of the results.
+    pub fn operations(&self) -> Vec<&'a str> {
+        let mut names: Vec<&str> = Vec::new();
+        for cell in self.results.cells.iter().filter(|cell| cell.workload == "syscalls") {
+            if !names.contains(&cell.metric.as_str()) {
+                names.push(&cell.metric);
+            }
+        }
+        names
+    }
+
+    /// What was left out, runtimes that could not take part included.
+    pub fn omissions(&self) -> Vec<Omission> {
+        let absent = self.results.runtimes.iter().flat_map(|runtime| {
+            runtime.unavailable.iter().map(|reason| Omission {
+                workload: "all".to_owned(),
+                runtime: runtime.name.clone(),
+                reason: reason.clone(),
+            })
+        });
+        let mut omissions: Vec<Omission> = Vec::new();
+        for omission in absent.chain(self.results.omitted.iter().cloned()) {
+            // One missing device should not be told once per workload.
+            let told = omissions.iter().any(|earlier| {
+                earlier.runtime == omission.runtime
+                    && earlier.reason == omission.reason
+                    && (earlier.workload == "all" || earlier.workload == omission.workload)
+            });
+            if !told {
+                omissions.push(omission);
+            }
+        }
+        omissions
+    }
+
+    /// "12.4× native [12.1, 12.8]", or that there is no difference to speak of.
+    pub fn compared(&self, ratio: &Ratio) -> String {
+        let figure = units::ratio(ratio.ratio, ratio.low, ratio.high);
+        let baseline = self.label(&ratio.baseline);
+        let interval = figure.interval.map(|i| format!(" {i}")).unwrap_or_default();
+        let verdict = if ratio.distinguishable {
+            String::new()
+        } else {
+            format!(", {NOT_DISTINGUISHABLE}")
+        };
+        format!("{} {baseline}{interval}{verdict}", figure.value)
+    }
+}
+
+/// A cell's median and interval.
+pub fn median(cell: &Cell) -> Measured {
+    Unit::named(&cell.unit).measured(cell.median, cell.low, cell.high)
+}
+
+/// A fit's slope and interval.
+pub fn slope(fit: &Fit) -> Measured {
+    Unit::Bytes.measured(fit.slope, fit.slope_low, fit.slope_high)
+}
+
+/// The host's kind of KVM in a few words.
+pub fn kvm_badge(kvm: Option<&Kvm>, virtualised: bool) -> String {
+    let Some(kvm) = kvm else {
+        return "no KVM on this host".to_owned();
+    };
+    let nested = if virtualised { ", nested" } else { "" };
+    match kvm.flavour.as_str() {
+        "kvm_intel" => format!("hardware KVM (Intel VT-x{nested})"),
+        "kvm_amd" => format!("hardware KVM (AMD-V{nested})"),
+        "kvm_pvm" => "software KVM (kvm_pvm)".to_owned(),
+        other => format!("KVM of unknown kind ({})", printable(other)),
+    }
+}
+
+/// `text` on one line, without control characters.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn the_mark_is_on_microvms_of_an_emulating_host_only() {
+        let mut results = sample::results();
+        let labels: Vec<String> =
+            View::new(&results).walls.iter().map(|wall| wall.label.clone()).collect();
+        assert_eq!(labels, ["native", "container", "microvm\u{a0}†"]);
+        if let Some(kvm) = &mut results.host.kvm {
+            kvm.emulates_guest_kernel = false;
+        }
+        assert!(View::new(&results).walls.iter().all(|wall| !wall.label.contains(MARK)));
+    }
+
+    #[test]
+    fn the_median_start_is_a_counted_sample() {
+        let results = sample::results();
+        let view = View::new(&results);
+        let middle = view.median_start("container").unwrap();
+        assert!(!middle.warm_up);
+        let at = middle.clocks_ns[FIRST_OUTPUT];
+        let below = view
+            .counted_starts("container")
+            .iter()
+            .filter(|s| s.clocks_ns[FIRST_OUTPUT] < at)
+            .count();
+        let above = view
+            .counted_starts("container")
+            .iter()
+            .filter(|s| s.clocks_ns[FIRST_OUTPUT] > at)
+            .count();
+        assert!(below <= above && above <= below + 1, "{below} below, {above} above");
+        assert!(view.median_start("nobody").is_none());
+    }
+
+    #[test]
+    fn one_reason_is_told_once() {
+        let mut results = sample::results();
+        results.runtimes[2].unavailable = vec!["/dev/kvm is missing".to_owned()];
+        results.omitted = ["boot", "density", "boot"]
+            .map(|workload| Omission {
+                workload: workload.to_owned(),
+                runtime: "microvm".to_owned(),
+                reason: "/dev/kvm is missing".to_owned(),
+            })
+            .to_vec();
+        assert_eq!(View::new(&results).omissions().len(), 1);
+        results.runtimes[2].unavailable.clear();
+        assert_eq!(View::new(&results).omissions().len(), 2);
+    }
+
+    #[test]
+    fn badges_name_the_kind_of_kvm() {
+        let kvm = |flavour: &str| Kvm {
+            flavour: flavour.to_owned(),
+            api_version: 12,
+            emulates_guest_kernel: false,
+        };
+        assert_eq!(kvm_badge(None, false), "no KVM on this host");
+        assert_eq!(
+            kvm_badge(Some(&kvm("kvm_intel")), true),
+            "hardware KVM (Intel VT-x, nested)"
+        );
+        assert_eq!(kvm_badge(Some(&kvm("kvm_pvm")), true), "software KVM (kvm_pvm)");
+        assert!(kvm_badge(Some(&kvm("odd\n")), false).contains("odd "));
+    }
+}
