@@ -1,0 +1,191 @@
+//! OCI image layouts (image-spec, "Image Layout").
+
+use oci_spec::image::{
+    ANNOTATION_REF_NAME, Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType,
+};
+use serde::de::DeserializeOwned;
+
+use super::assemble::{Parts, assemble, check_platform};
+use super::source::Source;
+use super::{Found, ImportError};
+use crate::progress::Progress;
+use crate::store::Transaction;
+use crate::unpack::UnpackLimits;
+use crate::{Digest, Platform};
+
+/// Where containerd, and with it docker, write the whole name.
+const ANNOTATION_CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// Docker's names for what OCI standardised.
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+
+/// Indexes followed from one to the next.
+const MAX_NESTING: usize = 4;
+
+/// A layout being imported.
+struct Layout<'a, 't> {
+    source: &'a mut Source,
+    transaction: &'a mut Transaction<'t>,
+    limits: UnpackLimits,
+    progress: &'a dyn Progress,
+}
+
+/// Imports all images of a layout.
+pub(super) fn import(
+    source: &mut Source,
+    transaction: &mut Transaction<'_>,
+    limits: UnpackLimits,
+    progress: &dyn Progress,
+) -> Result<Vec<Found>, ImportError> {
+    let bytes = source
+        .document("index.json", transaction)?
+        .ok_or_else(|| ImportError::Missing("index.json".to_owned()))?;
+    let index: ImageIndex = parse("index.json", &bytes)?;
+    let mut layout = Layout { source, transaction, limits, progress };
+    let (named, unnamed): (Vec<_>, Vec<_>) =
+        index.manifests().iter().cloned().partition(|descriptor| name_of(descriptor).is_some());
+
+    let mut found: Vec<Found> = Vec::new();
+    for descriptor in named {
+        let name = name_of(&descriptor);
+        let manifest = layout.manifest_of(&[descriptor], 0)?;
+        let digest = digest_of("the manifest", &manifest)?;
+        match found.iter_mut().find(|image| image.record.manifest == digest) {
+            Some(image) => image.names.extend(name),
+            None => found.push(layout.image(&manifest, name)?),
+        }
+    }
+    // Without names, what there is are the platforms of one image.
+    if found.is_empty() {
+        let manifest = layout.manifest_of(&unnamed, 0)?;
+        found.push(layout.image(&manifest, None)?);
+    }
+    Ok(found)
+}
+
+fn name_of(descriptor: &Descriptor) -> Option<String> {
+    let annotations = descriptor.annotations().as_ref()?;
+    let whole = annotations.get(ANNOTATION_CONTAINERD_NAME);
+    whole.or_else(|| annotations.get(ANNOTATION_REF_NAME)).cloned()
+}
+
+impl Layout<'_, '_> {
+    /// The one manifest for this machine, found through indexes.
+    fn manifest_of(
+        &mut self,
+        candidates: &[Descriptor],
+        depth: usize,
+    ) -> Result<Descriptor, ImportError> {
+        if depth > MAX_NESTING {
+            return Err(ImportError::NestedTooDeep(MAX_NESTING));
+        }
+        let wanted = Platform::supported();
+        let platform_of =
+            |d: &Descriptor| d.platform().as_ref().map(Platform::of_descriptor);
+        let chosen = candidates
+            .iter()
+            .find(|d| platform_of(d).as_ref() == Some(&wanted))
+            // One that does not say: its configuration will.
+            .or_else(|| candidates.iter().find(|d| d.platform().is_none()));
+        let Some(chosen) = chosen else {
+            let found = candidates.iter().filter_map(platform_of).collect();
+            return Err(ImportError::WrongPlatform { wanted, found });
+        };
+        match chosen.media_type() {
+            MediaType::ImageManifest => Ok(chosen.clone()),
+            MediaType::Other(other) if other == DOCKER_MANIFEST => Ok(chosen.clone()),
+            MediaType::ImageIndex => self.manifest_in(chosen, depth),
+            MediaType::Other(other) if other == DOCKER_INDEX => self.manifest_in(chosen, depth),
+            other => Err(ImportError::MediaType {
+                what: "an entry of the index".to_owned(),
+                media_type: other.to_string(),
+            }),
+        }
+    }
+
+    fn manifest_in(
+        &mut self,
+        index: &Descriptor,
+        depth: usize,
+    ) -> Result<Descriptor, ImportError> {
+        let index: ImageIndex = self.json("the index", index)?;
+        self.manifest_of(index.manifests(), depth + 1)
+    }
+
+    fn image(
+        &mut self,
+        descriptor: &Descriptor,
+        name: Option<String>,
+    ) -> Result<Found, ImportError> {
+        let manifest: ImageManifest = self.json("the manifest", descriptor)?;
+        match manifest.config().media_type() {
+            MediaType::ImageConfig => {}
+            MediaType::Other(other)
+                if other == "application/vnd.docker.container.image.v1+json" => {}
+            other => {
+                return Err(ImportError::MediaType {
+                    what: "the configuration".to_owned(),
+                    media_type: other.to_string(),
+                });
+            }
+        }
+        let config: ImageConfiguration = self.json("the configuration", manifest.config())?;
+        // Before the layers are read: they may be many.
+        check_platform(&config)?;
+        let mut layers = Vec::new();
+        for (number, layer) in (1..).zip(manifest.layers()) {
+            layers.push(self.blob(&format!("layer {number}"), layer)?);
+        }
+        let parts = Parts {
+            manifest: digest_of("the manifest", descriptor)?,
+            config_digest: digest_of("the configuration", manifest.config())?,
+            config,
+            layers,
+        };
+        let record = assemble(parts, self.transaction, self.limits, self.progress)?;
+        Ok(Found { record, names: name.into_iter().collect() })
+    }
+
+    fn json<T: DeserializeOwned>(
+        &mut self,
+        what: &str,
+        descriptor: &Descriptor,
+    ) -> Result<T, ImportError> {
+        let digest = self.blob(what, descriptor)?;
+        let path = self.transaction.blob_path(digest);
+        parse(what, &crate::file::read_small(&path, super::source::DOCUMENT_LIMIT)?)
+    }
+
+    /// Brings a blob in and checks it against its descriptor.
+    fn blob(&mut self, what: &str, descriptor: &Descriptor) -> Result<Digest, ImportError> {
+        let expected = digest_of(what, descriptor)?;
+        let name = format!("blobs/sha256/{}", expected.hex());
+        let (found, size) = match self.transaction.blob_size(expected) {
+            Some(size) => (expected, size),
+            None => self
+                .source
+                .stage(&name, self.transaction, self.progress)?
+                .ok_or_else(|| ImportError::Missing(format!("{what} ({name})")))?,
+        };
+        if found != expected {
+            return Err(ImportError::WrongDigest { what: what.to_owned(), expected, found });
+        }
+        if size != descriptor.size() {
+            let expected = descriptor.size();
+            return Err(ImportError::WrongSize { what: what.to_owned(), expected, found: size });
+        }
+        Ok(found)
+    }
+}
+
+fn digest_of(what: &str, descriptor: &Descriptor) -> Result<Digest, ImportError> {
+    let bad = |source| ImportError::BadDigest { what: what.to_owned(), source };
+    descriptor.digest().as_ref().parse().map_err(bad)
+}
+
+/// Parses a part of an image.
+pub(super) fn parse<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, ImportError> {
+    serde_json::from_slice(bytes)
+        .map_err(|source| ImportError::Json { what: what.to_owned(), source })
+}

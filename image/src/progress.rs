@@ -1,0 +1,29 @@
+//! How a caller follows a long operation; what it shows is its own business.
+
+/// What is being done, as one word for a progress line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Content is copied into the store and its digest checked.
+    Copy,
+    /// A layer is decompressed and written out.
+    Unpack,
+    /// What was written is brought to the disk and made visible.
+    Publish,
+}
+
+/// Told how far an operation has come. Called often: must be quick.
+pub trait Progress: Sync {
+    /// A stage begins; `total_bytes` is what it will read, where known.
+    fn begin(&self, stage: Stage, total_bytes: Option<u64>);
+    /// `bytes` more of the current stage's input have been read.
+    fn advance(&self, bytes: u64);
+}
+
+/// For callers that do not want to know.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoProgress;
+
+impl Progress for NoProgress {
+    fn begin(&self, _stage: Stage, _total_bytes: Option<u64>) {}
+    fn advance(&self, _bytes: u64) {}
+}

@@ -1,0 +1,183 @@
+//! Putting images into the store: all of it, or none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FlockOperation;
+use tempfile::TempDir;
+
+use super::{Record, Store, StoreError};
+use crate::file::{FileError, make_dir, sync_dir, write_atomically};
+use crate::progress::{Progress, Stage};
+use crate::{Digest, ImageRef, digest};
+
+/// Content on its way into the store. Dropped without [`Transaction::commit`],
+/// it leaves nothing.
+#[derive(Debug)]
+pub(crate) struct Transaction<'s> {
+    store: &'s Store,
+    dir: TempDir,
+    /// Sizes of the blobs that are staged.
+    blobs: BTreeMap<Digest, u64>,
+    layers: BTreeSet<Digest>,
+    /// Shared lock: nobody collects garbage while this is under way.
+    _lock: File,
+}
+
+/// Where a layer goes.
+#[derive(Debug)]
+pub(crate) enum LayerSlot {
+    /// It is there already.
+    Present(PathBuf),
+    /// An empty directory to unpack it to.
+    Empty(PathBuf),
+}
+
+impl<'s> Transaction<'s> {
+    pub fn begin(store: &'s Store) -> Result<Self, FileError> {
+        let lock = store.lock(FlockOperation::LockShared)?;
+        let scratch = store.scratch();
+        let dir = tempfile::Builder::new()
+            .prefix("import-")
+            .tempdir_in(&scratch)
+            .map_err(FileError::on("create a directory in", &scratch))?;
+        make_dir(&dir.path().join("blobs"))?;
+        make_dir(&dir.path().join("layers"))?;
+        Ok(Self { store, dir, blobs: BTreeMap::new(), layers: BTreeSet::new(), _lock: lock })
+    }
+
+    /// Copies content in; its digest and size are for the caller to check.
+    pub fn stage(
+        &mut self,
+        content: &mut dyn Read,
+        progress: &dyn Progress,
+    ) -> Result<(Digest, u64), FileError> {
+        let dir = self.dir.path().join("blobs");
+        let mut temp = tempfile::NamedTempFile::new_in(&dir)
+            .map_err(FileError::on("create a file in", &dir))?;
+        let copied = digest::copy_hashed(content, temp.as_file_mut(), &mut |n| progress.advance(n));
+        let (digest, size) = copied.map_err(FileError::on("write", temp.path()))?;
+        let path = dir.join(digest.hex());
+        temp.persist(&path).map_err(|e| FileError::on("create", &path)(e.error))?;
+        self.blobs.insert(digest, size);
+        Ok((digest, size))
+    }
+
+    /// Copies content in that is in memory.
+    pub fn stage_bytes(&mut self, content: &[u8]) -> Result<Digest, FileError> {
+        let (digest, _) = self.stage(&mut io::Cursor::new(content), &crate::NoProgress)?;
+        Ok(digest)
+    }
+
+    /// Where a staged blob is.
+    pub fn blob_path(&self, digest: Digest) -> PathBuf {
+        self.dir.path().join("blobs").join(digest.hex())
+    }
+
+    /// Size of a blob, if it is staged.
+    pub fn blob_size(&self, digest: Digest) -> Option<u64> {
+        self.blobs.get(&digest).copied()
+    }
+
+    /// Where the layer of this ChainID is or is to be unpacked.
+    pub fn layer(&mut self, chain: Digest) -> Result<LayerSlot, FileError> {
+        let published = self.store.layer_path(chain);
+        if published.is_dir() {
+            return Ok(LayerSlot::Present(published));
+        }
+        let staged = self.dir.path().join("layers").join(chain.hex());
+        if self.layers.contains(&chain) {
+            return Ok(LayerSlot::Present(staged));
+        }
+        fs::create_dir(&staged).map_err(FileError::on("create", &staged))?;
+        Ok(LayerSlot::Empty(staged))
+    }
+
+    /// An empty directory for a layer whose digest will only be known when it
+    /// is unpacked.
+    pub fn unnamed_layer(&mut self) -> Result<PathBuf, FileError> {
+        let dir = self.dir.path().join("unnamed");
+        fs::create_dir(&dir).map_err(FileError::on("create", &dir))?;
+        Ok(dir)
+    }
+
+    /// Gives a layer unpacked to [`Transaction::unnamed_layer`] its name.
+    pub fn name_layer(&mut self, unnamed: &Path, chain: Digest) -> Result<PathBuf, FileError> {
+        match self.layer(chain)? {
+            LayerSlot::Present(dir) => {
+                crate::tree::remove_all(unnamed)?;
+                Ok(dir)
+            }
+            LayerSlot::Empty(dir) => {
+                // Takes the place of the empty directory.
+                fs::rename(unnamed, &dir).map_err(FileError::on("create", &dir))?;
+                self.layer_done(chain);
+                Ok(dir)
+            }
+        }
+    }
+
+    /// Says that the layer's directory is complete.
+    pub fn layer_done(&mut self, chain: Digest) {
+        self.layers.insert(chain);
+    }
+
+    /// Makes everything visible, under these names.
+    ///
+    /// One `syncfs` stands for an `fsync` of each of thousands of files, at a
+    /// fraction of the price. It cannot be left out: a rename may reach the
+    /// disk before the data of the files below it, and after a power cut the
+    /// store would hold layers full of empty files that look whole.
+    pub fn commit(
+        self,
+        records: &[(Record, Vec<ImageRef>)],
+        progress: &dyn Progress,
+    ) -> Result<(), StoreError> {
+        progress.begin(Stage::Publish, None);
+        let root = File::open(self.dir.path())
+            .map_err(FileError::on("open", self.dir.path()))?;
+        rustix::fs::syncfs(&root).map_err(FileError::on("sync", self.dir.path()))?;
+
+        let needed: BTreeSet<Digest> = records.iter().flat_map(|(r, _)| r.all_blobs()).collect();
+        for digest in self.blobs.keys().filter(|digest| needed.contains(digest)) {
+            publish(&self.blob_path(*digest), &self.store.blob_path(*digest))?;
+        }
+        for chain in &self.layers {
+            let staged = self.dir.path().join("layers").join(chain.hex());
+            publish(&staged, &self.store.layer_path(*chain))?;
+        }
+        sync_dir(&self.store.root.join("blobs/sha256"))?;
+        sync_dir(&self.store.root.join("layers"))?;
+        for (record, names) in records {
+            let path = self.store.record_path(record.manifest);
+            let json = serde_json::to_vec(record)
+                .map_err(|source| StoreError::Damaged { path: path.clone(), source })?;
+            write_atomically(&path, &json, &self.store.scratch())?;
+            for name in names {
+                self.store.write_name(name, record.manifest)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        // What cannot be removed now is for the garbage collector.
+        let _ = crate::tree::remove_all(self.dir.path());
+    }
+}
+
+/// Renames into place, unless another process has put the same there first:
+/// names are digests, so the same name is the same content.
+fn publish(staged: &Path, place: &Path) -> Result<(), FileError> {
+    let there = |e: &io::Error| {
+        matches!(e.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty)
+    };
+    match fs::rename(staged, place) {
+        Err(e) if there(&e) => Ok(()),
+        other => other.map_err(FileError::on("create", place)),
+    }
+}

@@ -1,0 +1,407 @@
+//! Applying the entries of a layer, one after the other.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufRead, Write};
+use std::ops::Bound;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, linkat, makedev, mkdirat, mknodat, openat, symlinkat,
+    unlinkat,
+};
+use rustix::io::Errno;
+use tar::EntryType;
+
+use super::metadata::{Metadata, Privilege};
+use super::path::LayerPath;
+use super::root::{Occupant, Root, occupant, remove_tree};
+use super::{EntryError, LimitError, UnpackError, UnpackLimits, entry_error};
+use crate::merged::MergedView;
+use crate::overlay;
+use crate::tarball::{Entry, TarReader, lossy};
+
+/// Prefix of the name of a whiteout (image-spec, "Whiteouts").
+const WHITEOUT: &[u8] = b".wh.";
+/// Makes the directory it is in opaque (image-spec, "Opaque Whiteout").
+const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Prefix of the bookkeeping of AUFS, for which whiteouts were invented; old
+/// images have such entries, and everybody ignores them.
+const AUFS: &[u8] = b".wh..wh.";
+
+/// A layer being unpacked.
+pub(super) struct Layer<'a> {
+    root: Root,
+    below: Option<&'a MergedView>,
+    limits: UnpackLimits,
+    privilege: Privilege,
+    /// Directories made so far. Their attributes are set at the end: making
+    /// files in them changes their times, modes can forbid it, and default
+    /// ACLs would reach the files.
+    directories: BTreeMap<Vec<u8>, Directory>,
+    file_bytes: u64,
+    entries: u64,
+}
+
+/// What is known of a directory.
+#[derive(Default)]
+struct Directory {
+    /// `None` as long as only entries in it have been seen, not its own.
+    metadata: Option<Metadata>,
+    /// It hides what layers below have there.
+    opaque: bool,
+}
+
+impl<'a> Layer<'a> {
+    pub fn new(
+        target: &Path,
+        below: Option<&'a MergedView>,
+        limits: UnpackLimits,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            root: Root::open(target)?,
+            below,
+            limits,
+            privilege: Privilege::of_this_process(),
+            directories: BTreeMap::from([(Vec::new(), Directory::default())]),
+            file_bytes: 0,
+            entries: 0,
+        })
+    }
+
+    /// Bytes of file content and entries so far.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.file_bytes, self.entries)
+    }
+
+    pub fn unpack_all(
+        &mut self,
+        archive: &mut TarReader<impl BufRead>,
+    ) -> Result<(), UnpackError> {
+        while let Some(entry) = archive.next_entry().map_err(UnpackError::Archive)? {
+            self.entries += 1;
+            if self.entries > self.limits.max_entries {
+                return Err(UnpackError::Limit(LimitError::Entries(self.limits.max_entries)));
+            }
+            self.unpack_one(&entry, archive)?;
+        }
+        Ok(())
+    }
+
+    /// Gives all directories their attributes, the inner ones first.
+    pub fn finish(&mut self) -> Result<(), UnpackError> {
+        for (path, directory) in std::mem::take(&mut self.directories).into_iter().rev() {
+            self.finish_directory(&path, directory).map_err(entry_error(&path))?;
+        }
+        Ok(())
+    }
+
+    fn unpack_one(
+        &mut self,
+        entry: &Entry,
+        archive: &mut TarReader<impl BufRead>,
+    ) -> Result<(), UnpackError> {
+        let named = || entry_error(&entry.path);
+        let path = LayerPath::parse(&entry.path).map_err(EntryError::Path).map_err(named())?;
+        if path.components().any(|component| component.starts_with(WHITEOUT)) {
+            return self.mark(&path).map_err(named());
+        }
+        let Some((parent, name)) = path.split() else {
+            return self.root_entry(entry).map_err(named());
+        };
+        if !entry.kind.is_file() {
+            return self.special(entry, &path).map_err(named());
+        }
+        let metadata = Metadata::of(entry).map_err(named())?;
+        let mut file = self.create(parent, OsStr::from_bytes(name)).map_err(named())?;
+        archive
+            .copy_content(|piece| file.write_all(piece))
+            .map_err(|error| match error {
+                Ok(write) => named()(EntryError::io("write")(write)),
+                Err(archive) => UnpackError::Archive(archive),
+            })?;
+        self.file_bytes += entry.size;
+        metadata.apply(&file, self.privilege).map_err(named())
+    }
+
+    /// The entry of the root itself.
+    fn root_entry(&mut self, entry: &Entry) -> Result<(), EntryError> {
+        if entry.kind != EntryType::Directory {
+            return Err(EntryError::RootNotDirectory);
+        }
+        self.directories.entry(Vec::new()).or_default().metadata = Some(Metadata::of(entry)?);
+        Ok(())
+    }
+
+    /// Any entry without content of its own.
+    fn special(&mut self, entry: &Entry, path: &LayerPath) -> Result<(), EntryError> {
+        let Some((parent, name)) = path.split() else { return Ok(()) };
+        let name = OsStr::from_bytes(name);
+        match entry.kind {
+            EntryType::Directory => {
+                let metadata = Metadata::of(entry)?;
+                self.make_directory(path)?;
+                self.directories.entry(path.as_bytes().to_owned()).or_default().metadata =
+                    Some(metadata);
+                Ok(())
+            }
+            EntryType::Symlink => {
+                let target = OsStr::from_bytes(&entry.link);
+                self.make(parent, name, "link", |dir| symlinkat(target, dir, name))?;
+                self.set_metadata(entry, parent, name)
+            }
+            EntryType::Link => self.hard_link(entry, parent, name),
+            EntryType::Char | EntryType::Block | EntryType::Fifo => {
+                let (kind, device) = self.node(entry)?;
+                let mode = Mode::from_raw_mode(0o600);
+                self.make(parent, name, "make", |dir| mknodat(dir, name, kind, mode, device))?;
+                self.set_metadata(entry, parent, name)
+            }
+            other => Err(EntryError::Type(other.as_byte())),
+        }
+    }
+
+    /// What to give mknod(2).
+    fn node(&self, entry: &Entry) -> Result<(FileType, u64), EntryError> {
+        let kind = match entry.kind {
+            EntryType::Char => FileType::CharacterDevice,
+            EntryType::Block => FileType::BlockDevice,
+            _ => return Ok((FileType::Fifo, 0)),
+        };
+        if entry.kind == EntryType::Char && entry.device == (0, 0) {
+            return Err(EntryError::WhiteoutDevice);
+        }
+        if !self.privilege.is_full() {
+            return Err(EntryError::DeviceUnprivileged);
+        }
+        Ok((kind, makedev(entry.device.0, entry.device.1)))
+    }
+
+    fn hard_link(&mut self, entry: &Entry, parent: &[u8], name: &OsStr) -> Result<(), EntryError> {
+        let written = || lossy(&entry.link);
+        let target = LayerPath::parse(&entry.link)
+            .map_err(|reason| EntryError::LinkTarget { target: written(), reason })?;
+        let missing = || EntryError::LinkTargetMissing(written());
+        match self.root.occupant(&target) {
+            Ok(Occupant::Other) => {}
+            Ok(Occupant::Nothing | Occupant::Whiteout | Occupant::Directory) => {
+                return Err(missing());
+            }
+            Err(e) => return Err(through(e, &entry.link)),
+        }
+        let Some((target_parent, target_name)) = target.split() else { return Err(missing()) };
+        // A link to itself must not remove what it links to.
+        if (target_parent, OsStr::from_bytes(target_name)) == (parent, name) {
+            return Ok(());
+        }
+        let target_dir: OwnedFd = self
+            .root
+            .open_again(target_parent, OFlags::PATH)
+            .map_err(|e| through(e, &entry.link))?;
+        let target_name = OsStr::from_bytes(target_name);
+        // Without `AT_SYMLINK_FOLLOW`: a link to a symlink is one more name of it.
+        self.make(parent, name, "link", |dir| {
+            linkat(&target_dir, target_name, dir, name, AtFlags::empty())
+        })
+    }
+
+    fn create(&mut self, parent: &[u8], name: &OsStr) -> Result<File, EntryError> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW
+            | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o600);
+        self.make(parent, name, "create", |dir| openat(dir, name, flags, mode)).map(File::from)
+    }
+
+    /// Makes something under a new name, clearing away what an earlier entry
+    /// has put there.
+    fn make<T>(
+        &mut self,
+        parent: &[u8],
+        name: &OsStr,
+        action: &'static str,
+        make: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<T>,
+    ) -> Result<T, EntryError> {
+        match make(self.parent(parent)?) {
+            Err(Errno::EXIST) => {}
+            other => return other.map_err(EntryError::io(action)),
+        }
+        let dir = self.parent(parent)?;
+        if occupant(dir, name).map_err(EntryError::io("examine"))? == Occupant::Directory {
+            remove_tree(dir, name).map_err(EntryError::io("replace"))?;
+            self.root.forget();
+            self.forget_directories(parent, name);
+        } else {
+            unlinkat(dir, name, AtFlags::empty()).map_err(EntryError::io("replace"))?;
+        }
+        make(self.parent(parent)?).map_err(EntryError::io(action))
+    }
+
+    fn set_metadata(
+        &mut self,
+        entry: &Entry,
+        parent: &[u8],
+        name: &OsStr,
+    ) -> Result<(), EntryError> {
+        let privilege = self.privilege;
+        let is_symlink = entry.kind == EntryType::Symlink;
+        Metadata::of(entry)?.apply_at(self.parent(parent)?, name, is_symlink, privilege)
+    }
+
+    /// Makes a directory, or keeps the one that is there.
+    fn make_directory(&mut self, path: &LayerPath) -> Result<(), EntryError> {
+        let Some((parent, name)) = path.split() else { return Ok(()) };
+        let name = OsStr::from_bytes(name);
+        let dir = self.parent(parent)?;
+        let mode = Mode::from_raw_mode(0o700);
+        let mut opaque = false;
+        match mkdirat(dir, name, mode) {
+            Err(Errno::EXIST) => {
+                let found = occupant(dir, name).map_err(EntryError::io("examine"))?;
+                if found != Occupant::Directory {
+                    unlinkat(dir, name, AtFlags::empty()).map_err(EntryError::io("replace"))?;
+                    mkdirat(dir, name, mode).map_err(EntryError::io("make"))?;
+                }
+                // The whiteout meant what is below, which a directory in its
+                // place must go on hiding.
+                opaque = found == Occupant::Whiteout;
+            }
+            other => other.map_err(EntryError::io("make"))?,
+        }
+        let known = self.directories.entry(path.as_bytes().to_owned()).or_default();
+        known.opaque |= opaque;
+        Ok(())
+    }
+
+    /// Opens the directory an entry is in, making it and those above it if the
+    /// archive has not.
+    fn parent(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>, EntryError> {
+        match self.root.directory(path).map(drop) {
+            Ok(()) => {}
+            // The second is what a whiteout used as a directory says.
+            Err(Errno::NOENT | Errno::NOTDIR) => self.make_parents(path)?,
+            Err(e) => return Err(through(e, path)),
+        }
+        self.root.directory(path).map_err(|e| through(e, path))
+    }
+
+    fn make_parents(&mut self, path: &[u8]) -> Result<(), EntryError> {
+        let ends = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(i, _)| i);
+        for end in ends.chain([path.len()]) {
+            let prefix = LayerPath::parse(&path[..end]).map_err(EntryError::Path)?;
+            match self.root.occupant(&prefix).map_err(|e| through(e, path))? {
+                Occupant::Directory => {}
+                Occupant::Nothing | Occupant::Whiteout => self.make_directory(&prefix)?,
+                Occupant::Other => return Err(self.not_a_directory(&prefix, path)),
+            }
+        }
+        Ok(())
+    }
+
+    fn not_a_directory(&mut self, found: &LayerPath, path: &[u8]) -> EntryError {
+        match self.root.directory(found.as_bytes()) {
+            Err(e) => through(e, path),
+            Ok(_) => EntryError::ThroughFile(lossy(path)),
+        }
+    }
+
+    /// A whiteout or a mark of opaqueness.
+    fn mark(&mut self, path: &LayerPath) -> Result<(), EntryError> {
+        if path.components().any(|component| component.starts_with(AUFS) && component != OPAQUE) {
+            return Ok(());
+        }
+        let Some((parent, marker)) = path.split() else { return Ok(()) };
+        if LayerPath::parse(parent)
+            .map_err(EntryError::Path)?
+            .components()
+            .any(|component| component.starts_with(WHITEOUT))
+        {
+            return Err(EntryError::ReservedName);
+        }
+        if marker == OPAQUE {
+            self.parent(parent)?;
+            self.directories.entry(parent.to_owned()).or_default().opaque = true;
+            return Ok(());
+        }
+        let hidden = &marker[WHITEOUT.len()..];
+        if matches!(hidden, b"" | b"." | b"..") {
+            return Err(EntryError::WhiteoutOfRoot);
+        }
+        // The bottom layer has nothing to hide.
+        if self.below.is_none() {
+            return Ok(());
+        }
+        let name = OsStr::from_bytes(hidden);
+        let dir = self.parent(parent)?;
+        match occupant(dir, name).map_err(EntryError::io("examine"))? {
+            Occupant::Nothing => {
+                overlay::make_whiteout(dir, name).map_err(EntryError::io("make a whiteout for"))
+            }
+            Occupant::Directory => {
+                let path = [parent, hidden].join(&b'/');
+                let path = LayerPath::parse(&path).map_err(EntryError::Path);
+                let path = path.map_err(|_| EntryError::ReservedName)?;
+                self.directories.entry(path.as_bytes().to_owned()).or_default().opaque = true;
+                Ok(())
+            }
+            // A file of this layer hides what is below without help.
+            Occupant::Whiteout | Occupant::Other => Ok(()),
+        }
+    }
+
+    fn finish_directory(&self, path: &[u8], directory: Directory) -> Result<(), EntryError> {
+        let open = |flags| {
+            self.root.open_again(path, flags).map_err(EntryError::io("open the directory for"))
+        };
+        let fd = open(OFlags::RDONLY)?;
+        let metadata = match directory.metadata {
+            Some(metadata) => metadata,
+            None => self.implied(path).map_err(EntryError::io("find the metadata of"))?,
+        };
+        if directory.opaque && self.below.is_some() {
+            overlay::make_opaque(&fd).map_err(EntryError::io("make opaque"))?;
+        }
+        metadata.apply(&fd, self.privilege)
+    }
+
+    /// Attributes of a directory without an entry: those it has below, since
+    /// the layer says nothing about it.
+    fn implied(&self, path: &[u8]) -> io::Result<Metadata> {
+        if let Some(below) = self.below
+            && let Some(directory) = below.directory(path)?
+            && let Some(topmost) = directory.first()
+        {
+            return Metadata::of_directory(topmost);
+        }
+        Ok(Metadata::of_implied_directory())
+    }
+
+    /// Forgets a directory that was removed, and all in it.
+    fn forget_directories(&mut self, parent: &[u8], name: &OsStr) {
+        let path = if parent.is_empty() {
+            name.as_bytes().to_owned()
+        } else {
+            [parent, name.as_bytes()].join(&b'/')
+        };
+        self.directories.remove(&path);
+        let inside = [&path[..], b"/"].concat();
+        // '0' follows '/' in ASCII: the end of all that begin with `inside`.
+        let end = [&path[..], b"0"].concat();
+        let range = (Bound::Included(inside), Bound::Excluded(end));
+        let gone: Vec<_> = self.directories.range(range).map(|(path, _)| path.clone()).collect();
+        for path in gone {
+            self.directories.remove(&path);
+        }
+    }
+}
+
+/// What a failure to open a directory inside the tree means.
+fn through(error: Errno, path: &[u8]) -> EntryError {
+    match error {
+        Errno::LOOP | Errno::XDEV => EntryError::ThroughSymlink(lossy(path)),
+        Errno::NOTDIR => EntryError::ThroughFile(lossy(path)),
+        _ => EntryError::io("open the directory for")(error),
+    }
+}
