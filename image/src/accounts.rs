@@ -59,7 +59,9 @@ impl Accounts {
         let read = |path: &str| -> io::Result<String> {
             let bytes = match layers.read(Path::new(path), FILE_LIMIT) {
                 // A loop of symlinks is no file.
-                Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => None,
+                Err(e) if e.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                    None
+                }
                 other => other?,
             };
             Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
@@ -96,8 +98,12 @@ mod tests {
             "root:x:0:0:root:/root:/bin/sh\n# no\nbad:x:y:0::/:\nwww:*:33:33::/var/www:/no\nlast:x:7:8",
             "root:x:0:\nadm:*:4:root, www\nbroken\n",
         );
-        let users: Vec<_> = accounts.users.iter().map(|u| (&*u.name, u.uid, u.gid, &*u.home)).collect();
-        assert_eq!(users, [("root", 0, 0, "/root"), ("www", 33, 33, "/var/www"), ("last", 7, 8, "")]);
+        let users: Vec<_> =
+            accounts.users.iter().map(|u| (&*u.name, u.uid, u.gid, &*u.home)).collect();
+        assert_eq!(
+            users,
+            [("root", 0, 0, "/root"), ("www", 33, 33, "/var/www"), ("last", 7, 8, "")]
+        );
         assert_eq!(accounts.groups.len(), 2);
         assert_eq!(accounts.groups[1].members, ["root", "www"]);
     }

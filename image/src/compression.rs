@@ -93,15 +93,19 @@ mod tests {
     fn members_and_frames_are_read_to_the_last() {
         use std::io::Write;
         let gzip = |text: &[u8]| {
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(text).unwrap();
             encoder.finish().unwrap()
         };
         let two_members = [gzip(b"one "), gzip(b"two")].concat();
-        let two_frames =
-            [zstd::encode_all(&b"one "[..], 1).unwrap(), zstd::encode_all(&b"two"[..], 1).unwrap()]
-                .concat();
-        for (bytes, kind) in [(two_members, Compression::Gzip), (two_frames, Compression::Zstd)] {
+        let two_frames = [
+            zstd::encode_all(&b"one "[..], 1).unwrap(),
+            zstd::encode_all(&b"two"[..], 1).unwrap(),
+        ]
+        .concat();
+        for (bytes, kind) in [(two_members, Compression::Gzip), (two_frames, Compression::Zstd)]
+        {
             let mut text = String::new();
             kind.decode(&bytes[..]).unwrap().read_to_string(&mut text).unwrap();
             assert_eq!(text, "one two");

@@ -8,10 +8,10 @@ use bulkhead_runtime::Rootfs;
 use oci_spec::image::ImageConfiguration;
 use rustix::fs::FlockOperation;
 
+use crate::Digest;
 use crate::accounts::Accounts;
 use crate::file::{FileError, read_open, retry};
 use crate::store::{Record, StoreError};
-use crate::Digest;
 
 /// An image that has been imported and unpacked.
 ///

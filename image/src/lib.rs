@@ -23,6 +23,7 @@ mod name;
 mod overlay;
 mod platform;
 mod progress;
+pub mod spec;
 mod store;
 mod tarball;
 mod tree;

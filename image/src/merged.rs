@@ -101,7 +101,9 @@ impl MergedView {
                         if target.starts_with(b"/") {
                             trail.truncate(1);
                         }
-                        for component in components(&target).collect::<Vec<_>>().into_iter().rev() {
+                        for component in
+                            components(&target).collect::<Vec<_>>().into_iter().rev()
+                        {
                             todo.push_front(component);
                         }
                     } else if todo.is_empty() {

@@ -93,9 +93,9 @@ impl FromStr for ImageRef {
         }
         let mut components = repository.split('/');
         let several = repository.contains('/');
-        let registry_ok = components.next().is_some_and(|first| {
-            is_component(first) || several && is_registry(first)
-        });
+        let registry_ok = components
+            .next()
+            .is_some_and(|first| is_component(first) || several && is_registry(first));
         if !registry_ok || !components.all(is_component) {
             return Err(ParseNameError::Repository(repository.to_owned()));
         }
@@ -117,8 +117,12 @@ fn is_component(text: &str) -> bool {
     let edges = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     edges(text.bytes().next())
         && edges(text.bytes().last())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
-        && !["..", "___", "._", "_.", ".-", "-.", "_-", "-_"].iter().any(|run| text.contains(run))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+        && !["..", "___", "._", "_.", ".-", "-.", "_-", "-_"]
+            .iter()
+            .any(|run| text.contains(run))
 }
 
 /// The registry in front of a name: a host name with an optional port.
@@ -160,16 +164,27 @@ mod tests {
     #[test]
     fn names_that_are_none_are_refused() {
         for bad in [
-            "", ":tag", "Debian", "a//b", "/a", "a/", "a..b", "../a", "a b", "a:", "a:-x", ".a",
-            "a:b:c", "a%2Fb", "host:5000", "Registry",
+            "",
+            ":tag",
+            "Debian",
+            "a//b",
+            "/a",
+            "a/",
+            "a..b",
+            "../a",
+            "a b",
+            "a:",
+            "a:-x",
+            ".a",
+            "a:b:c",
+            "a%2Fb",
+            "host:5000",
+            "Registry",
         ] {
             // `host:5000` is the image `host` with the tag `5000`.
             assert_eq!(bad.parse::<ImageRef>().is_ok(), bad == "host:5000", "{bad}");
         }
-        assert!(matches!(
-            "a".repeat(200).parse::<ImageRef>(),
-            Err(ParseNameError::TooLong(_))
-        ));
+        assert!(matches!("a".repeat(200).parse::<ImageRef>(), Err(ParseNameError::TooLong(_))));
     }
 
     #[test]

@@ -48,12 +48,14 @@ pub(crate) fn generate(
         .map_err(|source| ImportError::Compression { path: blob.clone(), source })?;
     progress.begin(Stage::Unpack, Some(size));
     let unnamed = transaction.unnamed_layer()?;
-    let unpack =
-        Unpack { target: &unnamed, below: &[], diff_id: None, limits: what.limits };
+    let unpack = Unpack { target: &unnamed, below: &[], diff_id: None, limits: what.limits };
     let digest = what.layer;
-    let unpacked = unpack
-        .run(file, progress)
-        .map_err(|source| ImportError::Layer { number: 1, count: 1, digest, source })?;
+    let unpacked = unpack.run(file, progress).map_err(|source| ImportError::Layer {
+        number: 1,
+        count: 1,
+        digest,
+        source,
+    })?;
     let dir = transaction.name_layer(&unnamed, unpacked.diff_id)?;
 
     let document = configuration(what.config, unpacked.diff_id);
@@ -77,9 +79,7 @@ pub(crate) fn generate(
 
 /// An image manifest (image-spec, "Image Manifest").
 pub(super) fn manifest(config: &BlobRef, layers: &[BlobRef]) -> Vec<u8> {
-    let descriptor = |blob: &BlobRef| {
-        json!({ "mediaType": blob.media_type, "digest": blob.digest, "size": blob.size })
-    };
+    let descriptor = |blob: &BlobRef| json!({ "mediaType": blob.media_type, "digest": blob.digest, "size": blob.size });
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": MediaType::ImageManifest,

@@ -81,8 +81,7 @@ impl Layout<'_, '_> {
             return Err(ImportError::NestedTooDeep(MAX_NESTING));
         }
         let wanted = Platform::supported();
-        let platform_of =
-            |d: &Descriptor| d.platform().as_ref().map(Platform::of_descriptor);
+        let platform_of = |d: &Descriptor| d.platform().as_ref().map(Platform::of_descriptor);
         let chosen = candidates
             .iter()
             .find(|d| platform_of(d).as_ref() == Some(&wanted))
@@ -173,7 +172,11 @@ impl Layout<'_, '_> {
         }
         if size != descriptor.size() {
             let expected = descriptor.size();
-            return Err(ImportError::WrongSize { what: what.to_owned(), expected, found: size });
+            return Err(ImportError::WrongSize {
+                what: what.to_owned(),
+                expected,
+                found: size,
+            });
         }
         Ok(found)
     }

@@ -92,11 +92,13 @@ impl Store {
                 vec![Found { record, names: Vec::new() }]
             }
             Format::OciLayout => {
-                let mut source = Source::open(path, &mut transaction, &options.limits, progress)?;
+                let mut source =
+                    Source::open(path, &mut transaction, &options.limits, progress)?;
                 layout::import(&mut source, &mut transaction, options.limits, progress)?
             }
             Format::DockerArchive => {
-                let mut source = Source::open(path, &mut transaction, &options.limits, progress)?;
+                let mut source =
+                    Source::open(path, &mut transaction, &options.limits, progress)?;
                 docker::import(&mut source, &mut transaction, options.limits, progress)?
             }
         };
@@ -172,8 +174,7 @@ fn detect(path: &Path) -> Result<Format, ImportError> {
         return Err(ImportError::NotAnImage { path: path.to_owned() });
     }
     let mut archive = TarReader::new(BufReader::new(open_archive(path)?));
-    let unreadable =
-        |source| ImportError::Archive { path: path.to_owned(), source };
+    let unreadable = |source| ImportError::Archive { path: path.to_owned(), source };
     while let Some(entry) = archive.next_entry().map_err(unreadable)? {
         let name = String::from_utf8_lossy(&entry.path).into_owned();
         if let Some(first) = name.split('/').find(|c| !matches!(*c, "" | ".")) {
@@ -198,13 +199,18 @@ fn detect_directory(path: &Path) -> Result<Format, ImportError> {
 /// Which of the two forms it is only shows when all names are known: an archive
 /// of docker 25 is both.
 fn detect_by_name(first: &str, path: &Path) -> Result<Option<Format>, ImportError> {
-    let legacy_id = first.len() >= 64 && first.as_bytes()[..64].iter().all(u8::is_ascii_hexdigit);
-    if !legacy_id && !matches!(first, "blobs" | "oci-layout" | "index.json" | "manifest.json" | "repositories") {
+    let legacy_id =
+        first.len() >= 64 && first.as_bytes()[..64].iter().all(u8::is_ascii_hexdigit);
+    if !legacy_id
+        && !matches!(
+            first,
+            "blobs" | "oci-layout" | "index.json" | "manifest.json" | "repositories"
+        )
+    {
         return Ok(None);
     }
     let mut archive = TarReader::new(BufReader::new(open_archive(path)?));
-    let unreadable =
-        |source| ImportError::Archive { path: path.to_owned(), source };
+    let unreadable = |source| ImportError::Archive { path: path.to_owned(), source };
     while let Some(entry) = archive.next_entry().map_err(unreadable)? {
         let name = entry.path.strip_prefix(b"./").unwrap_or(&entry.path);
         if name == b"index.json" {
@@ -223,4 +229,3 @@ fn open_archive(path: &Path) -> Result<Box<dyn Read>, ImportError> {
     let decoded: io::Result<Box<dyn Read>> = compression.decode(file);
     Ok(decoded.map_err(FileError::on("decompress", path))?)
 }
-

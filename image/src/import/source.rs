@@ -73,7 +73,8 @@ impl Source {
                 .and_then(|digest| Some((digest, transaction.blob_size(digest)?)))),
             Self::Directory { fd, path } => {
                 let Some(mut file) = open_beneath(fd, path, name)? else { return Ok(None) };
-                let len = file.metadata().map_err(FileError::on("examine", &path.join(name)))?;
+                let len =
+                    file.metadata().map_err(FileError::on("examine", &path.join(name)))?;
                 progress.begin(Stage::Copy, Some(len.len()));
                 Ok(Some(transaction.stage(&mut file, progress)?))
             }
@@ -154,7 +155,9 @@ fn read_archive(
         if members.len() as u64 >= limits.max_entries {
             return Err(too_large(LimitError::Entries(limits.max_entries)));
         }
-        let Some(name) = std::str::from_utf8(&entry.path).ok().and_then(clean) else { continue };
+        let Some(name) = std::str::from_utf8(&entry.path).ok().and_then(clean) else {
+            continue;
+        };
         match entry.kind {
             EntryType::Symlink => {
                 let target = String::from_utf8_lossy(&entry.link).into_owned();
@@ -168,12 +171,13 @@ fn read_archive(
                 }
             }
             _ if entry.kind.is_file() => {
-                let (digest, _) = transaction.stage(&mut archive, progress).map_err(|e| {
-                    match e.source.kind() {
-                        io::ErrorKind::UnexpectedEof => unreadable(TarError::Truncated),
-                        _ => e.into(),
-                    }
-                })?;
+                let (digest, _) =
+                    transaction.stage(&mut archive, progress).map_err(|e| {
+                        match e.source.kind() {
+                            io::ErrorKind::UnexpectedEof => unreadable(TarError::Truncated),
+                            _ => e.into(),
+                        }
+                    })?;
                 members.insert(name, Member::File(digest));
             }
             _ => {}

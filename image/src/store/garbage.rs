@@ -49,19 +49,15 @@ impl Store {
                 kept.add(&self.load(digest)?);
             }
         }
-        for (dir, wanted) in [
-            ("blobs/sha256", &kept.blobs),
-            ("layers", &kept.layers),
-            ("disks", &kept.images),
-        ] {
+        for (dir, wanted) in
+            [("blobs/sha256", &kept.blobs), ("layers", &kept.layers), ("disks", &kept.images)]
+        {
             garbage.parts += self.sweep(dir, wanted)?;
         }
         let scratch = self.scratch();
         // Layers on their way out are in there as well.
-        garbage.leftovers = list_dir(&scratch)?
-            .iter()
-            .filter(|name| !name.starts_with(SWEPT))
-            .count();
+        garbage.leftovers =
+            list_dir(&scratch)?.iter().filter(|name| !name.starts_with(SWEPT)).count();
         for name in list_dir(&scratch)? {
             remove_tree(&scratch.join(name))?;
         }

@@ -113,7 +113,8 @@ impl Store {
             return "/var/lib/bulkhead".into();
         }
         let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
-        let home = || Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".local/share");
+        let home =
+            || Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".local/share");
         // The XDG specification says to ignore relative paths.
         data.filter(|dir| dir.is_absolute()).unwrap_or_else(home).join("bulkhead")
     }

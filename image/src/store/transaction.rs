@@ -57,7 +57,8 @@ impl<'s> Transaction<'s> {
         let dir = self.dir.path().join("blobs");
         let mut temp = tempfile::NamedTempFile::new_in(&dir)
             .map_err(FileError::on("create a file in", &dir))?;
-        let copied = digest::copy_hashed(content, temp.as_file_mut(), &mut |n| progress.advance(n));
+        let copied =
+            digest::copy_hashed(content, temp.as_file_mut(), &mut |n| progress.advance(n));
         let (digest, size) = copied.map_err(FileError::on("write", temp.path()))?;
         let path = dir.join(digest.hex());
         temp.persist(&path).map_err(|e| FileError::on("create", &path)(e.error))?;
@@ -136,11 +137,12 @@ impl<'s> Transaction<'s> {
         progress: &dyn Progress,
     ) -> Result<(), StoreError> {
         progress.begin(Stage::Publish, None);
-        let root = File::open(self.dir.path())
-            .map_err(FileError::on("open", self.dir.path()))?;
+        let root =
+            File::open(self.dir.path()).map_err(FileError::on("open", self.dir.path()))?;
         rustix::fs::syncfs(&root).map_err(FileError::on("sync", self.dir.path()))?;
 
-        let needed: BTreeSet<Digest> = records.iter().flat_map(|(r, _)| r.all_blobs()).collect();
+        let needed: BTreeSet<Digest> =
+            records.iter().flat_map(|(r, _)| r.all_blobs()).collect();
         for digest in self.blobs.keys().filter(|digest| needed.contains(digest)) {
             publish(&self.blob_path(*digest), &self.store.blob_path(*digest))?;
         }

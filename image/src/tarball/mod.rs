@@ -228,10 +228,8 @@ impl<R: BufRead> TarReader<R> {
 
     fn entry(&mut self, header: &Header, prelude: Prelude) -> Result<Entry, TarError> {
         let pax = prelude.pax.unwrap_or_default();
-        let path = prelude
-            .long_name
-            .or(pax.path)
-            .unwrap_or_else(|| header.path_bytes().into_owned());
+        let path =
+            prelude.long_name.or(pax.path).unwrap_or_else(|| header.path_bytes().into_owned());
         let link = prelude
             .long_link
             .or(pax.link)
@@ -269,8 +267,12 @@ impl<R: BufRead> TarReader<R> {
         };
         // Only these have content; links say the size of what they link to.
         match kind {
-            EntryType::Link | EntryType::Symlink | EntryType::Directory | EntryType::Fifo
-            | EntryType::Char | EntryType::Block => self.set_content(0),
+            EntryType::Link
+            | EntryType::Symlink
+            | EntryType::Directory
+            | EntryType::Fifo
+            | EntryType::Char
+            | EntryType::Block => self.set_content(0),
             _ => self.set_content(size),
         }
         Ok(entry)

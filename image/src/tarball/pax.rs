@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn damaged_records_are_refused() {
-        for bad in [&b"path=x"[..], b"9 path=x", b"5 path=x\n", b"99 path=x\n", b"+9 path=x\n"] {
+        for bad in [&b"path=x"[..], b"9 path=x", b"5 path=x\n", b"99 path=x\n", b"+9 path=x\n"]
+        {
             assert!(matches!(Extensions::parse(bad), Err(TarError::Pax)), "{bad:?}");
         }
     }

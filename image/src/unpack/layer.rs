@@ -117,12 +117,10 @@ impl<'a> Layer<'a> {
         }
         let metadata = Metadata::of(entry).map_err(named())?;
         let mut file = self.create(parent, OsStr::from_bytes(name)).map_err(named())?;
-        archive
-            .copy_content(|piece| file.write_all(piece))
-            .map_err(|error| match error {
-                Ok(write) => named()(EntryError::io("write")(write)),
-                Err(archive) => UnpackError::Archive(archive),
-            })?;
+        archive.copy_content(|piece| file.write_all(piece)).map_err(|error| match error {
+            Ok(write) => named()(EntryError::io("write")(write)),
+            Err(archive) => UnpackError::Archive(archive),
+        })?;
         self.file_bytes += entry.size;
         metadata.apply(&file, self.privilege).map_err(named())
     }
@@ -180,7 +178,12 @@ impl<'a> Layer<'a> {
         Ok((kind, makedev(entry.device.0, entry.device.1)))
     }
 
-    fn hard_link(&mut self, entry: &Entry, parent: &[u8], name: &OsStr) -> Result<(), EntryError> {
+    fn hard_link(
+        &mut self,
+        entry: &Entry,
+        parent: &[u8],
+        name: &OsStr,
+    ) -> Result<(), EntryError> {
         let written = || lossy(&entry.link);
         let target = LayerPath::parse(&entry.link)
             .map_err(|reason| EntryError::LinkTarget { target: written(), reason })?;
@@ -209,8 +212,8 @@ impl<'a> Layer<'a> {
     }
 
     fn create(&mut self, parent: &[u8], name: &OsStr) -> Result<File, EntryError> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW
-            | OFlags::CLOEXEC;
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o600);
         self.make(parent, name, "create", |dir| openat(dir, name, flags, mode)).map(File::from)
     }
@@ -309,7 +312,8 @@ impl<'a> Layer<'a> {
 
     /// A whiteout or a mark of opaqueness.
     fn mark(&mut self, path: &LayerPath) -> Result<(), EntryError> {
-        if path.components().any(|component| component.starts_with(AUFS) && component != OPAQUE) {
+        if path.components().any(|component| component.starts_with(AUFS) && component != OPAQUE)
+        {
             return Ok(());
         }
         let Some((parent, marker)) = path.split() else { return Ok(()) };
@@ -390,7 +394,8 @@ impl<'a> Layer<'a> {
         // '0' follows '/' in ASCII: the end of all that begin with `inside`.
         let end = [&path[..], b"0"].concat();
         let range = (Bound::Included(inside), Bound::Excluded(end));
-        let gone: Vec<_> = self.directories.range(range).map(|(path, _)| path.clone()).collect();
+        let gone: Vec<_> =
+            self.directories.range(range).map(|(path, _)| path.clone()).collect();
         for path in gone {
             self.directories.remove(&path);
         }

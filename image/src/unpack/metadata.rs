@@ -65,7 +65,8 @@ impl Metadata {
     /// Takes it from a directory of a lower layer.
     pub fn of_directory(dir: impl AsFd) -> io::Result<Self> {
         let stat: Stat = rustix::fs::fstat(&dir)?;
-        let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec.cast_signed() };
+        let time =
+            Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec.cast_signed() };
         Ok(Self {
             mode: Mode::from_raw_mode(stat.st_mode & 0o7777),
             owner: (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)),
@@ -92,7 +93,8 @@ impl Metadata {
     pub fn apply(&self, fd: impl AsFd, privilege: Privilege) -> Result<(), EntryError> {
         // What is made belongs to the process: nothing to change for most files.
         if privilege.is_full() && self.owner != (privilege.user, privilege.group) {
-            fchown(&fd, Some(self.owner.0), Some(self.owner.1)).map_err(EntryError::io("chown"))?;
+            fchown(&fd, Some(self.owner.0), Some(self.owner.1))
+                .map_err(EntryError::io("chown"))?;
         }
         fchmod(&fd, self.mode).map_err(EntryError::io("chmod"))?;
         self.apply_xattrs(privilege, |name, value| {
@@ -116,7 +118,8 @@ impl Metadata {
                 .map_err(EntryError::io("chown"))?;
         }
         if !is_symlink {
-            chmodat(&dir, name, self.mode, AtFlags::empty()).map_err(EntryError::io("chmod"))?;
+            chmodat(&dir, name, self.mode, AtFlags::empty())
+                .map_err(EntryError::io("chmod"))?;
         }
         let path = self_path(&dir, name.as_bytes());
         self.apply_xattrs(privilege, |xattr, value| {

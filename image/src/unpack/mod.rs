@@ -233,7 +233,11 @@ impl Unpack<'_> {
     /// # Errors
     ///
     /// [`UnpackError`].
-    pub fn run(&self, mut blob: File, progress: &dyn Progress) -> Result<Unpacked, UnpackError> {
+    pub fn run(
+        &self,
+        mut blob: File,
+        progress: &dyn Progress,
+    ) -> Result<Unpacked, UnpackError> {
         let compression = Compression::detect_file(&mut blob)
             .map_err(UnpackError::Decode)?
             .map_err(UnpackError::Compression)?;

@@ -9,10 +9,10 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use super::{LimitError, UnpackLimits};
+use crate::Digest;
 use crate::compression::Compression;
 use crate::digest::Hasher;
 use crate::progress::Progress;
-use crate::Digest;
 
 /// Bytes handed over at once: large enough that handing over costs nothing,
 /// small enough for the second-level cache.
@@ -58,8 +58,7 @@ pub(super) fn decode<'scope, 'env>(
 ) -> (Stream, ScopedJoinHandle<'scope, Option<Decoded>>) {
     let (pieces_in, pieces) = sync_channel(PIECES_AHEAD);
     let (used, used_out) = channel();
-    let stream =
-        Stream { pieces, used, current: Vec::new(), position: 0, failure: None };
+    let stream = Stream { pieces, used, current: Vec::new(), position: 0, failure: None };
     let decoder = scope.spawn(move || {
         let decoder = Decoder { blob, compression, limits, progress };
         decoder.run(&pieces_in, &used_out).unwrap_or_else(|error| {
