@@ -13,5 +13,6 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod agent;
 pub mod protocol;
 pub mod timer;

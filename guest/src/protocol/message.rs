@@ -231,7 +231,7 @@ fn structured<T: DeserializeOwned>(frame: Frame<'_>) -> Result<T, ProtocolError>
 /// Appends a frame with the raw `payload` to `out`.
 pub fn put_raw(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
     out.reserve(HEADER_LEN + payload.len());
-    out.extend_from_slice(&header(kind, payload.len()));
+    out.extend_from_slice(&stream_header(kind, payload.len()));
     out.extend_from_slice(payload);
 }
 
@@ -260,7 +260,7 @@ pub fn put<T: Serialize>(
 }
 
 /// The header of a frame with a payload of `len` bytes.
-pub(crate) fn header(kind: Kind, len: usize) -> [u8; HEADER_LEN] {
+pub(crate) fn stream_header(kind: Kind, len: usize) -> [u8; HEADER_LEN] {
     let [a, b, c, d] = u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes();
     [kind as u8, a, b, c, d]
 }

@@ -39,6 +39,8 @@ pub use spec::{Capabilities, Device, Mount, Process, Rlimit, Sandbox, Start};
 
 use core::fmt;
 
+pub(crate) use message::stream_header;
+
 /// Version of this protocol. Both sides come from one build, except when a
 /// disk was made by an earlier one.
 pub const VERSION: u32 = 1;

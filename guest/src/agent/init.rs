@@ -1,0 +1,97 @@
+//! The minimal init that a sandbox can ask for: PID 1 of the workload's pid
+//! namespace, which forwards signals to its one child and reaps orphans.
+//!
+//! It outlives the exec of its child, so unlike any other child it gets memory
+//! of its own.
+
+use core::ffi::{c_int, c_void};
+
+use super::sandbox;
+use super::spawn::{self, Plan, Stack, failed};
+use super::sys::{self, Clone, Fd};
+use crate::protocol::{Failure, Step};
+
+/// Longest report: a postcard `Result<(), Failure>` is some bytes.
+const REPORT_MAX: usize = 32;
+
+/// All signals blocked.
+const EVERY_SIGNAL: u64 = u64::MAX;
+
+struct Init<'a, 'b> {
+    plan: &'a mut Plan<'b>,
+    report: &'a Fd,
+}
+
+/// Runs `plan` below a minimal init and returns once it has been exec'ed.
+pub fn spawn(plan: &mut Plan<'_>) -> Result<Clone, Failure> {
+    let (outcome, report) = sys::pipe().map_err(failed(Step::Streams))?;
+    let mut stack = Stack::new();
+    let mut argument = Init { plan, report: &report };
+    // SAFETY: without CLONE_VM the child works on its own copy of everything.
+    let child =
+        unsafe { sys::clone_onto(0, stack.top(), init, (&raw mut argument).cast::<c_void>()) };
+    let child = child.map_err(failed(Step::Clone))?;
+    drop(report);
+    let mut bytes = [0; REPORT_MAX];
+    let len = sys::read_slice(&outcome, &mut bytes).map_err(failed(Step::Clone))?;
+    match postcard::from_bytes(&bytes[..len]) {
+        Ok(Ok(())) => Ok(child),
+        Ok(Err(failure)) => {
+            let _ = sys::wait(child.pid, 0);
+            Err(failure)
+        }
+        // It was killed before it could report.
+        Err(_) => {
+            let _ = sys::wait(child.pid, 0);
+            Err(Failure::Setup { step: Step::Clone, errno: libc::ESRCH })
+        }
+    }
+}
+
+extern "C" fn init(argument: *mut c_void) -> ! {
+    // SAFETY: `spawn` passes an Init, and this is the child's own copy of it.
+    let Init { plan, report } = unsafe { &mut *argument.cast::<Init<'_, '_>>() };
+    let outcome = start(plan);
+    let mut bytes = [0; REPORT_MAX];
+    if let Ok(text) = postcard::to_slice(&outcome.as_ref().map(drop), &mut bytes) {
+        let _ = sys::write(report, text);
+    }
+    let Ok(child) = outcome else { sys::exit(1) };
+    let pid = child.pid;
+    child.pidfd.leak();
+    // SAFETY: from here on no descriptor is used. The workload's pipes must not
+    // stay open in here, or their readers would never see their end.
+    unsafe { sys::close_range_all() };
+    sys::exit(serve(pid));
+}
+
+fn start(plan: &mut Plan<'_>) -> Result<Clone, Failure> {
+    // Before the child exists, so that its end cannot be missed.
+    sys::set_mask(EVERY_SIGNAL).map_err(failed(Step::Session))?;
+    if let Some(sandbox) = &plan.start.sandbox {
+        sandbox::build(sandbox, &plan.start.process)?;
+    }
+    plan.below_init = true;
+    spawn::vfork_exec(plan)
+}
+
+/// Forwards and reaps until `child` ends; the exit code that tells how, in the
+/// way of a shell.
+fn serve(child: c_int) -> c_int {
+    loop {
+        match sys::wait_signal(EVERY_SIGNAL) {
+            Ok(libc::SIGCHLD) => {
+                while let Ok(Some((pid, status))) = sys::wait(-1, libc::WNOHANG) {
+                    if pid == child {
+                        return spawn::killed_by(status)
+                            .map_or(libc::WEXITSTATUS(status), |signal| 128 + signal);
+                    }
+                }
+            }
+            Ok(signal) => {
+                let _ = sys::kill(child, signal);
+            }
+            Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! One connection, one process.
+
+use alloc::vec::Vec;
+use core::ffi::{c_int, c_short};
+
+use super::device::Device;
+use super::oom;
+use super::spawn::{self, Streams, failed};
+use super::streams::{Outbox, OutputPipe, StdinPipe};
+use super::sys::{self, Clone, Errno, Fd};
+use crate::protocol::{
+    Decoder, Exited, Failure, FromHost, Hello, Kind, Output, ProtocolError, Start, Step, put,
+    put_empty,
+};
+use crate::timer::Milestone;
+
+/// Why a session is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The host closed the connection.
+    Closed,
+    /// The connection broke, or could not be made.
+    Broken(Errno),
+    /// The host does not speak this protocol.
+    Protocol(ProtocolError),
+}
+
+/// What the agent has to know of a session's progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The process has been exec'ed.
+    Started,
+    /// The process has ended.
+    Exited,
+}
+
+/// Descriptors of one session in the poll set, by [`Slot`].
+pub const SLOTS: usize = 5;
+
+/// Places in a session's part of the poll set.
+enum Slot {
+    Socket,
+    Process,
+    Stdin,
+    Stdout,
+    Stderr,
+}
+
+/// A process with its streams.
+#[derive(Debug)]
+struct Running {
+    child: Clone,
+    stdin: StdinPipe,
+    stdout: OutputPipe,
+    stderr: OutputPipe,
+    /// How it ended, until that has been reported behind its last output.
+    exited: Option<Exited>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The connection is not there yet.
+    Connecting,
+    /// Waiting for a [`Start`].
+    Idle,
+    Running(Running),
+    /// Everything has been said; the host closes.
+    Over,
+}
+
+/// A connection to the host.
+#[derive(Debug)]
+pub struct Session {
+    socket: Fd,
+    decoder: Decoder,
+    outbox: Outbox,
+    phase: Phase,
+    device: Device,
+}
+
+impl Session {
+    /// A session over `socket`, which does not block and may still be
+    /// connecting. Its process's milestones go to `device`.
+    pub fn new(socket: Fd, device: Device) -> Self {
+        let mut outbox = Outbox::new();
+        Hello::OURS.put(outbox.frames());
+        Self { socket, decoder: Decoder::default(), outbox, phase: Phase::Connecting, device }
+    }
+
+    /// Fills in what to wait for.
+    pub fn interest(&self, fds: &mut [libc::pollfd; SLOTS]) {
+        let mut want = |slot: Slot, fd: Option<&Fd>, events: c_short| {
+            // A negative descriptor is left out (poll(2)).
+            let fd = fd.map_or(-1, Fd::raw);
+            fds[slot as usize] = libc::pollfd { fd, events, revents: 0 };
+        };
+        let out = if self.outbox.is_empty() { 0 } else { libc::POLLOUT };
+        let input = if matches!(self.phase, Phase::Connecting) { 0 } else { libc::POLLIN };
+        want(Slot::Socket, Some(&self.socket), input | out);
+        let running = match &self.phase {
+            Phase::Running(running) => Some(running),
+            _ => None,
+        };
+        let alive = running.filter(|running| running.exited.is_none());
+        want(Slot::Process, alive.map(|running| &running.child.pidfd), libc::POLLIN);
+        want(Slot::Stdin, alive.and_then(|running| running.stdin.wanted()), libc::POLLOUT);
+        let stdout = running.and_then(|running| running.stdout.wanted(&self.outbox));
+        want(Slot::Stdout, stdout, libc::POLLIN);
+        let stderr = running.and_then(|running| running.stderr.wanted(&self.outbox));
+        want(Slot::Stderr, stderr, libc::POLLIN);
+    }
+
+    /// Acts on what poll has found. `input` is a buffer to read into;
+    /// `joinable` says whether there is a sandbox that has been started.
+    pub fn advance(
+        &mut self,
+        fds: &[libc::pollfd; SLOTS],
+        input: &mut Vec<u8>,
+        joinable: bool,
+    ) -> Result<Option<Event>, End> {
+        let ready = |slot: Slot| fds[slot as usize].revents != 0;
+        let socket = fds[Slot::Socket as usize].revents;
+        let mut event = None;
+        if socket != 0 && matches!(self.phase, Phase::Connecting) {
+            sys::pending_error(&self.socket).map_err(End::Broken)?;
+            self.phase = Phase::Idle;
+        }
+        if socket & (libc::POLLIN | libc::POLLHUP | libc::POLLERR) != 0 {
+            event = self.receive(input, joinable)?;
+        }
+        if let Phase::Running(running) = &mut self.phase {
+            if ready(Slot::Stdin) {
+                running.stdin.carry();
+            }
+            running.stdin.grant(&mut self.outbox);
+            if ready(Slot::Stdout) {
+                running.stdout.carry(&mut self.outbox);
+            }
+            if ready(Slot::Stderr) {
+                running.stderr.carry(&mut self.outbox);
+            }
+            if ready(Slot::Process) && running.reap() {
+                self.device.reached(Milestone::WorkloadExit);
+                event = Some(Event::Exited);
+            }
+            if running.report(&mut self.outbox) {
+                self.phase = Phase::Over;
+            }
+        }
+        if !matches!(self.phase, Phase::Connecting) {
+            self.outbox.flush(&self.socket).map_err(End::Broken)?;
+        }
+        Ok(event)
+    }
+
+    /// Kills the process, if it still runs, and reaps it.
+    pub fn kill(&mut self) {
+        if let Phase::Running(running) = &mut self.phase
+            && running.exited.is_none()
+        {
+            let _ = sys::kill(running.child.pid, libc::SIGKILL);
+            let _ = sys::wait(running.child.pid, 0);
+        }
+        self.phase = Phase::Over;
+    }
+
+    fn receive(&mut self, input: &mut Vec<u8>, joinable: bool) -> Result<Option<Event>, End> {
+        input.clear();
+        let most = input.capacity();
+        match sys::read_append(&self.socket, input, most) {
+            Ok(0) => return Err(End::Closed),
+            Ok(_) => {}
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(errno) => return Err(End::Broken(errno)),
+        }
+        let mut event = None;
+        let mut bytes = input.as_slice();
+        while let Some(frame) = self.decoder.next(&mut bytes).map_err(End::Protocol)? {
+            match FromHost::parse(frame).map_err(End::Protocol)? {
+                FromHost::Hello(_) => {}
+                FromHost::Start(start) => {
+                    if !matches!(self.phase, Phase::Idle) {
+                        return Err(End::Protocol(ProtocolError::Unexpected(Kind::Start)));
+                    }
+                    match begin(&start, joinable) {
+                        Ok(running) => {
+                            self.device.reached(Milestone::WorkloadExec);
+                            put_empty(self.outbox.frames(), Kind::Started);
+                            self.phase = Phase::Running(running);
+                            event = Some(Event::Started);
+                        }
+                        Err(failure) => {
+                            let _ = put(self.outbox.frames(), Kind::Failed, &failure);
+                            self.phase = Phase::Over;
+                        }
+                    }
+                }
+                other => {
+                    if let Phase::Running(running) = &mut self.phase {
+                        running.told(&other).map_err(End::Protocol)?;
+                    }
+                }
+            }
+        }
+        Ok(event)
+    }
+}
+
+/// Starts the process that `start` describes.
+fn begin(start: &Start, joinable: bool) -> Result<Running, Failure> {
+    if start.sandbox.is_some() == joinable {
+        return Err(Failure::WrongState);
+    }
+    let pipe = || sys::pipe().map_err(failed(Step::Streams));
+    let (stdin, stdin_ours) = match start.process.stdin.then(pipe).transpose()? {
+        Some((theirs, ours)) => (Some(theirs), Some(ours)),
+        None => (None, None),
+    };
+    let (stdout_ours, stdout) = pipe()?;
+    let (stderr_ours, stderr) = pipe()?;
+    let streams = Streams { stdin, stdout, stderr };
+    let stdin = StdinPipe::new(stdin_ours).map_err(failed(Step::Streams))?;
+    let stdout = OutputPipe::new(Output::Stdout, stdout_ours).map_err(failed(Step::Streams))?;
+    let stderr = OutputPipe::new(Output::Stderr, stderr_ours).map_err(failed(Step::Streams))?;
+    let child = spawn::spawn(start, &streams)?;
+    Ok(Running { child, stdin, stdout, stderr, exited: None })
+}
+
+impl Running {
+    fn told(&mut self, message: &FromHost<'_>) -> Result<(), ProtocolError> {
+        match message {
+            FromHost::Stdin(bytes) => self.stdin.push(bytes)?,
+            FromHost::StdinEof => self.stdin.end(),
+            FromHost::Signal(signal) if self.exited.is_none() => {
+                let _ = sys::kill(self.child.pid, c_int::from(*signal));
+            }
+            FromHost::CloseOutput(output) => self.output(*output).close(),
+            FromHost::Credit(credit) => {
+                let output = credit.output.ok_or(ProtocolError::Unexpected(Kind::Credit))?;
+                self.output(output).grant(credit.bytes);
+            }
+            FromHost::Signal(_) | FromHost::Hello(_) | FromHost::Start(_) => {}
+        }
+        Ok(())
+    }
+
+    fn output(&mut self, output: Output) -> &mut OutputPipe {
+        match output {
+            Output::Stdout => &mut self.stdout,
+            Output::Stderr => &mut self.stderr,
+        }
+    }
+
+    /// Takes the exit status. True when there was one.
+    fn reap(&mut self) -> bool {
+        let Ok(Some((_, wait_status))) = sys::wait(self.child.pid, libc::WNOHANG) else {
+            return false;
+        };
+        let oom_killed = oom::suspected(wait_status) && oom::happened();
+        self.exited = Some(Exited { wait_status, oom_killed });
+        true
+    }
+
+    /// Once the process has ended: the rest of its output, then its exit.
+    /// True when all of that is in `outbox`.
+    fn report(&mut self, outbox: &mut Outbox) -> bool {
+        let Some(exited) = self.exited else { return false };
+        let stdout = self.stdout.drain(outbox);
+        let stderr = self.stderr.drain(outbox);
+        stdout && stderr && put(outbox.frames(), Kind::Exited, &exited).is_ok()
+    }
+}

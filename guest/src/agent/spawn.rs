@@ -1,0 +1,157 @@
+//! Making a process: what happens between a [`Start`] and its exec.
+//!
+//! The child shares this process's memory until it has exec'ed
+//! (`CLONE_VM | CLONE_VFORK`): copying page tables is what makes fork dear, and
+//! the child can leave its failure where the parent finds it. It therefore
+//! allocates nothing and touches nothing but its [`Plan`].
+
+use alloc::vec::Vec;
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ptr;
+
+use super::credentials;
+use super::init;
+use super::lookup;
+use super::sandbox;
+use super::sys::{self, Clone, Errno, Fd};
+use crate::protocol::{CStrings, Failure, Start, Step};
+
+/// Room for the child's frames; pages that are not touched cost nothing.
+pub(super) const STACK_SIZE: usize = 64 * 1024;
+
+/// The workload's ends of its pipes.
+#[derive(Debug)]
+pub struct Streams {
+    /// What it reads; `/dev/null` when absent.
+    pub stdin: Option<Fd>,
+    /// Where its output goes.
+    pub stdout: Fd,
+    /// Where its diagnostics go.
+    pub stderr: Fd,
+}
+
+/// Everything the child needs, ready before it exists.
+pub(super) struct Plan<'a> {
+    pub start: &'a Start,
+    pub streams: &'a Streams,
+    argv: Vec<*const c_char>,
+    envp: Vec<*const c_char>,
+    /// Whether the parent is the minimal init, which has built the sandbox and
+    /// blocks signals.
+    pub below_init: bool,
+    /// What went wrong; written by the child.
+    failure: Option<Failure>,
+}
+
+/// Turns an error number into the failure of `step`.
+pub(super) fn failed(step: Step) -> impl FnOnce(Errno) -> Failure {
+    move |errno| Failure::Setup { step, errno: errno.0 }
+}
+
+impl<'a> Plan<'a> {
+    fn new(start: &'a Start, streams: &'a Streams) -> Self {
+        let pointers =
+            |list: &CStrings| list.iter().map(CStr::as_ptr).chain([ptr::null()]).collect();
+        Self {
+            argv: pointers(&start.process.args),
+            envp: pointers(&start.process.env),
+            start,
+            streams,
+            below_init: false,
+            failure: None,
+        }
+    }
+}
+
+/// Starts what `start` asks for and returns once it has been exec'ed.
+///
+/// # Errors
+///
+/// What the child ran into; it is gone then.
+pub fn spawn(start: &Start, streams: &Streams) -> Result<Clone, Failure> {
+    let mut plan = Plan::new(start, streams);
+    if start.sandbox.as_ref().is_some_and(|sandbox| sandbox.init) {
+        return init::spawn(&mut plan);
+    }
+    vfork_exec(&mut plan)
+}
+
+/// Runs `plan` in a child that borrows this process's memory until its exec.
+pub(super) fn vfork_exec(plan: &mut Plan<'_>) -> Result<Clone, Failure> {
+    let mut stack = Stack::new();
+    let plan: *mut Plan<'_> = plan;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK;
+    // SAFETY: the parent sleeps until the child has exec'ed or ended, so stack
+    // and plan are the child's alone for that time; both outlive it.
+    let child = unsafe { sys::clone_onto(flags, stack.top(), child, plan.cast()) };
+    let child = child.map_err(failed(Step::Clone))?;
+    // SAFETY: the child no longer uses the plan.
+    match unsafe { (*plan).failure.take() } {
+        None => Ok(child),
+        Some(failure) => {
+            let _ = sys::wait(child.pid, 0);
+            Err(failure)
+        }
+    }
+}
+
+extern "C" fn child(plan: *mut c_void) -> ! {
+    // SAFETY: `vfork_exec` passes its plan and sleeps meanwhile.
+    let plan = unsafe { &mut *plan.cast::<Plan<'_>>() };
+    plan.failure = Some(match prepare(plan) {
+        // Returns only when it failed.
+        Ok(()) => lookup::exec(&plan.start.process, &plan.argv, &plan.envp),
+        Err(failure) => failure,
+    });
+    sys::exit(1);
+}
+
+fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
+    let process = &plan.start.process;
+    if plan.below_init {
+        sys::set_mask(0).map_err(failed(Step::Session))?;
+    } else if let Some(sandbox) = &plan.start.sandbox {
+        sandbox::build(sandbox, process)?;
+    }
+    sys::set_session().map_err(failed(Step::Session))?;
+    attach(plan.streams).map_err(failed(Step::Streams))?;
+    credentials::apply(process)
+}
+
+fn attach(streams: &Streams) -> sys::Result<()> {
+    match &streams.stdin {
+        Some(stdin) => sys::dup_onto(stdin.raw(), 0)?,
+        None => sys::dup_onto(nothing()?.raw(), 0)?,
+    }
+    sys::dup_onto(streams.stdout.raw(), 1)?;
+    sys::dup_onto(streams.stderr.raw(), 2)
+}
+
+/// Something that reads as empty: `/dev/null`, or a pipe nobody writes to in an
+/// image that has none.
+fn nothing() -> sys::Result<Fd> {
+    match sys::open(c"/dev/null", libc::O_RDWR) {
+        Err(Errno::NOENT) => sys::pipe().map(|(read, _)| read),
+        other => other,
+    }
+}
+
+/// Memory for a child's stack.
+pub(super) struct Stack(Vec<u8>);
+
+impl Stack {
+    pub fn new() -> Self {
+        Self(Vec::with_capacity(STACK_SIZE))
+    }
+
+    /// Its 16-byte aligned upper end.
+    pub fn top(&mut self) -> *mut u8 {
+        let end = self.0.as_mut_ptr().wrapping_add(STACK_SIZE);
+        end.wrapping_sub(end.addr() % 16)
+    }
+}
+
+/// What an ended child's status word says it was killed by.
+pub(super) fn killed_by(status: c_int) -> Option<c_int> {
+    libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status))
+}

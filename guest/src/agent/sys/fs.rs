@@ -1,0 +1,142 @@
+//! Files, directories and mounts.
+
+use core::ffi::{CStr, c_int};
+use core::mem::{MaybeUninit, size_of};
+use core::ptr::{self, NonNull};
+
+use super::{Errno, Fd, Result, syscall};
+
+/// Opens `path`.
+pub fn open(path: &CStr, flags: c_int) -> Result<Fd> {
+    // SAFETY: `path` is a C string.
+    let fd = unsafe { syscall!(SYS_open, path, flags | libc::O_CLOEXEC, 0_u32)? };
+    Fd::returned(fd)
+}
+
+/// Mounts; an absent source, type or data is passed as a null pointer.
+pub fn mount(
+    source: Option<&CStr>,
+    target: &CStr,
+    fstype: Option<&CStr>,
+    flags: u64,
+    data: Option<&CStr>,
+) -> Result<()> {
+    // SAFETY: all strings are C strings or null, which mount(2) allows.
+    unsafe { syscall!(SYS_mount, source, target, fstype, flags, data)? };
+    Ok(())
+}
+
+/// Makes the mount at `target` read-only and leaves its other flags; with those
+/// below it when `recursive`. `target` must be a mount point.
+pub fn set_read_only(target: &CStr, recursive: bool) -> Result<()> {
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: `target` is a C string, `attributes` is valid for reads of its size.
+    unsafe {
+        syscall!(
+            SYS_mount_setattr,
+            libc::AT_FDCWD,
+            target,
+            flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )?;
+    }
+    Ok(())
+}
+
+/// Takes the topmost mount at `target` out of the tree, in use or not.
+pub fn unmount_detached(target: &CStr) -> Result<()> {
+    // SAFETY: `target` is a C string.
+    unsafe { syscall!(SYS_umount2, target, libc::MNT_DETACH)? };
+    Ok(())
+}
+
+/// Makes `new_root` the root and moves the old root to `put_old`.
+pub fn pivot_root(new_root: &CStr, put_old: &CStr) -> Result<()> {
+    // SAFETY: both are C strings.
+    unsafe { syscall!(SYS_pivot_root, new_root, put_old)? };
+    Ok(())
+}
+
+/// Changes the working directory.
+pub fn change_dir(path: &CStr) -> Result<()> {
+    // SAFETY: `path` is a C string.
+    unsafe { syscall!(SYS_chdir, path)? };
+    Ok(())
+}
+
+/// Makes a directory.
+pub fn make_dir(path: &CStr, mode: u32) -> Result<()> {
+    // SAFETY: `path` is a C string.
+    unsafe { syscall!(SYS_mkdir, path, mode)? };
+    Ok(())
+}
+
+/// Makes a device node.
+pub fn make_node(path: &CStr, mode: u32, major: u32, minor: u32) -> Result<()> {
+    let device = libc::makedev(major, minor);
+    // SAFETY: `path` is a C string.
+    unsafe { syscall!(SYS_mknod, path, mode, device)? };
+    Ok(())
+}
+
+/// Makes a symbolic link at `link` to `target`.
+pub fn symlink(target: &CStr, link: &CStr) -> Result<()> {
+    // SAFETY: both are C strings.
+    unsafe { syscall!(SYS_symlink, target, link)? };
+    Ok(())
+}
+
+/// Changes the owner of `path`.
+pub fn change_owner(path: &CStr, uid: u32, gid: u32) -> Result<()> {
+    // SAFETY: `path` is a C string.
+    unsafe { syscall!(SYS_lchown, path, uid, gid)? };
+    Ok(())
+}
+
+/// Changes the owner of what `fd` is open on; its group stays.
+pub fn stream_owner(fd: c_int, uid: u32) -> Result<()> {
+    // SAFETY: no memory is passed. A group of -1 leaves the group (chown(2)).
+    unsafe { syscall!(SYS_fchown, fd, uid, u32::MAX)? };
+    Ok(())
+}
+
+/// Owner, group and mode of `path`.
+pub fn owner_and_mode(path: &CStr) -> Result<(u32, u32, u32)> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: `path` is a C string and `stat` has room for the result; the
+    // structure of x86-64 is the same in the kernel and in libc.
+    unsafe { syscall!(SYS_stat, path, stat.as_mut_ptr())? };
+    // SAFETY: the kernel has filled it.
+    let stat = unsafe { stat.assume_init() };
+    Ok((stat.st_uid, stat.st_gid, stat.st_mode))
+}
+
+/// Whether the process may execute `path`.
+pub fn access_execute(path: &CStr) -> Result<()> {
+    // SAFETY: `path` is a C string.
+    unsafe { syscall!(SYS_access, path, libc::X_OK)? };
+    Ok(())
+}
+
+/// Whether anything is at `path`.
+pub fn exists(path: &CStr) -> bool {
+    // SAFETY: `path` is a C string.
+    unsafe { syscall!(SYS_access, path, libc::F_OK) }.is_ok()
+}
+
+/// Maps `len` bytes of `file` from `offset` on, shared, for the life of the process.
+pub fn map_shared(file: &Fd, offset: u64, len: usize) -> Result<NonNull<u8>> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: the kernel chooses an address that is free.
+    let address = unsafe {
+        syscall!(SYS_mmap, 0_usize, len, protection, libc::MAP_SHARED, file.raw(), offset)?
+    };
+    NonNull::new(ptr::with_exposed_provenance_mut(address)).ok_or(Errno::INVAL)
+}
