@@ -102,12 +102,9 @@ fn operation_answers(view: &View<'_>, operation: &str) -> Vec<Answer> {
 }
 
 fn from_cell<'v, 'a>(view: &View<'a>, wall: &'v Wall<'a>, cell: &Cell) -> Found<'v, 'a> {
-    let baseline = view.walls.first().map(|wall| wall.name);
     let ratios = view.ratios(&cell.workload, &cell.metric, &cell.runtime);
-    let ratio =
-        ratios.iter().find(|r| Some(r.baseline.as_str()) == baseline).or(ratios.first());
-    let comparison = ratio.map(|ratio| view.compared(ratio)).unwrap_or_default();
-    Found { wall, raw: cell.median, figure: median(cell), comparison }
+    let compared: Vec<String> = ratios.into_iter().map(|ratio| view.compared(ratio)).collect();
+    Found { wall, raw: cell.median, figure: median(cell), comparison: compared.join("; ") }
 }
 
 /// Bars on a logarithmic scale that begins a little below the smallest figure:

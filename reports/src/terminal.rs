@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table as Grid};
 
 use crate::overview::{self, Question};
@@ -50,7 +50,10 @@ fn heading(view: &View<'_>) -> String {
 }
 
 fn section(out: &mut String, title: &str, about: &str, body: &str) {
-    let _ = write!(out, "\n{title}: {about}\n{body}\n");
+    let _ = writeln!(out, "\n{title}: {about}");
+    for line in body.lines() {
+        let _ = writeln!(out, " {}", line.trim_end());
+    }
 }
 
 fn answers(question: &Question) -> String {
@@ -80,7 +83,7 @@ fn grid(table: &Table) -> String {
 
 fn empty_grid() -> Grid {
     let mut grid = Grid::new();
-    grid.load_style(UTF8_HORIZONTAL_ONLY);
+    grid.load_style(NOTHING);
     grid
 }
 

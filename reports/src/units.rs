@@ -135,9 +135,9 @@ pub fn probability(p: f64) -> String {
     if !p.is_finite() {
         NO_FIGURE.to_owned()
     } else if p < 0.001 {
-        "p < 0.001".to_owned()
+        "p\u{a0}<\u{a0}0.001".to_owned()
     } else {
-        format!("p = {p:.3}")
+        format!("p\u{a0}=\u{a0}{p:.3}")
     }
 }
 
@@ -195,7 +195,7 @@ fn with_symbol(number: &str, symbol: &str) -> String {
 
 fn interval(low: f64, high: f64, decimals: usize) -> Option<String> {
     (low.is_finite() && high.is_finite())
-        .then(|| format!("[{}, {}]", fixed(low, decimals), fixed(high, decimals)))
+        .then(|| format!("[{},\u{a0}{}]", fixed(low, decimals), fixed(high, decimals)))
 }
 
 fn exponent(value: f64) -> i32 {
@@ -297,11 +297,11 @@ mod tests {
 
     #[test]
     fn ratios_and_probabilities() {
-        assert_eq!(ratio(4.2, 4.1, 4.31).to_string(), "4.20× [4.10, 4.31]");
-        assert_eq!(ratio(1731.4, 1690.0, 1780.0).to_string(), "1,731× [1,690, 1,780]");
+        assert_eq!(plain(&ratio(4.2, 4.1, 4.31).to_string()), "4.20× [4.10, 4.31]");
+        assert_eq!(plain(&ratio(1731.4, 1690.0, 1780.0).to_string()), "1,731× [1,690, 1,780]");
         assert_eq!(ratio(f64::INFINITY, 1.0, 2.0).to_string(), NO_FIGURE);
-        assert_eq!(probability(0.0001), "p < 0.001");
-        assert_eq!(probability(0.0421), "p = 0.042");
+        assert_eq!(plain(&probability(0.0001)), "p < 0.001");
+        assert_eq!(plain(&probability(0.0421)), "p = 0.042");
         assert_eq!(probability(f64::NAN), NO_FIGURE);
     }
 

@@ -13,6 +13,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 /// Backend pixels per pixel of the chart: plotters rounds to whole ones.
 const FINENESS: f64 = 8.0;
 
+/// plotters-svg writes a font's size divided by this, the height of a line.
+const FONT_FACTOR: f64 = 1.24;
+
 /// Colours a theme defines for runtimes (`--s0`…) and for phases (`--p0`…).
 pub const PALETTE: usize = 8;
 
@@ -170,7 +173,8 @@ impl Canvas<'_> {
             Anchor::End => HPos::Right,
         };
         let style = if looks.bold { FontStyle::Bold } else { FontStyle::Normal };
-        let font = ("sans-serif", looks.size * FINENESS).into_font().style(style);
+        let size = looks.size * FINENESS * FONT_FACTOR;
+        let font = ("sans-serif", size).into_font().style(style);
         let color = looks.ink.color();
         let style: TextStyle<'_> = font
             .into_text_style(&self.area)

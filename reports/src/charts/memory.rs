@@ -8,7 +8,7 @@ use crate::schema::DensitySample;
 use crate::units::{Unit, float, signed_float};
 use crate::view::{View, Wall};
 
-const WIDTH: f64 = 460.0;
+const WIDTH: f64 = 500.0;
 const HEIGHT: f64 = 330.0;
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = WIDTH - 92.0;
@@ -68,7 +68,7 @@ fn panel(view: &View<'_>, way: Way) -> Result<String, DrawError> {
 
 fn axes(canvas: &Canvas<'_>, across: &Axis, up: &Axis) -> Drawn {
     let muted = Type::label(Ink::Muted);
-    for tick in up.ticks(Unit::Bytes, 5) {
+    for tick in up.ticks(Unit::Bytes, 7) {
         let y = up.at(tick);
         canvas.line((LEFT, y), (RIGHT, y), Ink::Grid, 1.0)?;
         canvas.text(&tick_label(Unit::Bytes, tick), (LEFT - 7.0, y), Anchor::End, muted)?;

@@ -26,7 +26,7 @@ impl Layout {
     /// Width of the chart, pixels.
     fn width(self) -> f64 {
         match self {
-            Self::Wide => 960.0,
+            Self::Wide => 1032.0,
             Self::Narrow => 380.0,
         }
     }

@@ -12,7 +12,7 @@ const HEAD: f64 = 24.0;
 const FOOT: f64 = 26.0;
 
 /// Distance between the runtimes of one operation.
-const STAGGER: f64 = 9.0;
+const STAGGER: f64 = 11.0;
 
 struct Row<'v, 'a> {
     operation: &'a str,
@@ -60,8 +60,8 @@ fn chart(rows: &[Row<'_, '_>], baseline: &str, layout: Layout) -> Result<String,
     let width = layout.width();
     let most = rows.iter().map(|row| row.ratios.len()).max().unwrap_or(1);
     let (left, right, pitch) = match layout {
-        Layout::Wide => (190.0, width - 16.0, STAGGER * count(most) + 12.0),
-        Layout::Narrow => (12.0, width - 12.0, STAGGER * count(most) + 30.0),
+        Layout::Wide => (190.0, width - 64.0, STAGGER * count(most) + 14.0),
+        Layout::Narrow => (12.0, width - 46.0, STAGGER * count(most) + 30.0),
     };
     let ends = |ratio: &Ratio| [ratio.ratio, ratio.low, ratio.high];
     let values: Vec<f64> = rows
@@ -120,6 +120,7 @@ fn draw_row(
     layout: Layout,
     (top, pitch): (f64, f64),
 ) -> Drawn {
+    canvas.line((0.0, top), (layout.width(), top), Ink::Grid, 0.6)?;
     let name = printable(row.operation);
     let text = Type::label(Ink::Text);
     let height = STAGGER * count(row.ratios.len().saturating_sub(1));
@@ -129,6 +130,9 @@ fn draw_row(
             top + (pitch - height) / 2.0
         }
         Layout::Narrow => {
+            // The grid would run through the name.
+            let (from, to) = ((0.0, top + 2.0), (layout.width(), top + 22.0));
+            canvas.rectangle(from, to, Ink::Page, 1.0)?;
             canvas.text(&name, (0.0, top + 14.0), Anchor::Start, text)?;
             top + 28.0
         }
@@ -146,6 +150,9 @@ fn draw_row(
             canvas.dot(center, 4.0, Ink::Page, 1.0)?;
             canvas.ring(center, 3.6, ink, 1.5)?;
         }
+        let beside = (axis.at(ratio.ratio.max(ratio.high)) + 9.0, y);
+        let small = Type { size: 10.5, ink: Ink::Muted, bold: false };
+        canvas.text(&units::times(ratio.ratio), beside, Anchor::Start, small)?;
     }
     Ok(())
 }

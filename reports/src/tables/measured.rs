@@ -87,8 +87,10 @@ pub fn phases(view: &View<'_>) -> Table {
         table.rows.push(row);
     }
     if !columns.is_empty() {
-        table.rows.push(total(&columns, "until first output", |start, _| start));
-        table.rows.push(total(&columns, "until released", |_, phases| {
+        table
+            .rows
+            .push(total(&columns, "Start", "sum until the first output", |start, _| start));
+        table.rows.push(total(&columns, "Life", "sum until released", |_, phases| {
             phases.iter().fold(0, |sum, phase| sum.saturating_add(phase.nanoseconds))
         }));
     }
@@ -108,12 +110,13 @@ fn phase_cell(phase: &Phase<'_>, start_ns: u64) -> Datum {
 fn total(
     columns: &[(&Wall<'_>, u64, Vec<Phase<'_>>)],
     name: &str,
+    meaning: &str,
     of: impl Fn(u64, &[Phase<'_>]) -> u64,
 ) -> Vec<Datum> {
     let totals = columns
         .iter()
         .map(|(_, start, phases)| plain(Unit::Nanoseconds.show(float(of(*start, phases)))));
-    [with("Sum", name)].into_iter().chain(totals).collect()
+    [with(name, meaning)].into_iter().chain(totals).collect()
 }
 
 /// Memory for each further sandbox, measured in two ways.
@@ -311,7 +314,7 @@ mod tests {
         let view = View::new(&results);
         let shown = text(&phases(&view));
         assert!(shown.contains("guest kernel"), "{shown}");
-        assert!(shown.contains("Sum until first output"), "{shown}");
+        assert!(shown.contains("Start sum until the first output"), "{shown}");
     }
 
     #[test]
