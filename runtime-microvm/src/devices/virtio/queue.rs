@@ -1,0 +1,121 @@
+//! One virtqueue, on `virtio-queue`'s ring arithmetic, with every error of the
+//! driver surfaced.
+
+use std::sync::atomic::Ordering;
+
+use virtio_bindings::virtio_ring::{VRING_AVAIL_F_NO_INTERRUPT, VRING_USED_F_NO_NOTIFY};
+use virtio_queue::{Queue, QueueOwnedT, QueueT};
+use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
+
+use super::{Chain, Malformed, Notify};
+use crate::kvm::GuestRam;
+
+/// A virtqueue as the driver configured it.
+#[derive(Debug)]
+pub struct VirtQueue {
+    queue: Queue,
+    /// Buffers used since the driver was last told.
+    unannounced: bool,
+}
+
+impl VirtQueue {
+    /// A queue of at most `max_size` descriptors, which must be a power of two.
+    ///
+    /// # Panics
+    ///
+    /// When it is not: the sizes are constants of our devices.
+    #[must_use]
+    pub fn new(max_size: u16) -> Self {
+        #[expect(clippy::expect_used, reason = "documented; a constant of the device")]
+        let queue = Queue::new(max_size).expect("queue sizes are powers of two");
+        Self { queue, unannounced: false }
+    }
+
+    /// The transport's view, for the configuration registers.
+    pub(super) fn settings(&mut self) -> &mut Queue {
+        &mut self.queue
+    }
+
+    /// Whether the rings lie in guest memory.
+    #[must_use]
+    pub(super) fn is_sound(&self, ram: &GuestRam) -> bool {
+        // As `QueueT::is_valid`, which logs instead of reporting; sizes are those of
+        // virtio 1.2, section 2.7.
+        let size = usize::from(self.queue.size());
+        let within = |address: u64, len: usize, access| {
+            ram.check_range(GuestAddress(address), len, access)
+        };
+        within(self.queue.desc_table(), 16 * size, Permissions::Read)
+            && within(self.queue.avail_ring(), 6 + 2 * size, Permissions::Read)
+            && within(self.queue.used_ring(), 6 + 8 * size, Permissions::Write)
+    }
+
+    /// Whether the driver has made the queue usable.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.queue.ready()
+    }
+
+    /// The next chain the driver has made available.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`].
+    pub fn pop<'m>(&mut self, ram: &'m GuestRam) -> Result<Option<Chain<'m>>, Malformed> {
+        if !self.queue.ready() {
+            return Ok(None);
+        }
+        let mut available = self.queue.iter(ram).map_err(|_| Malformed::AvailableRing)?;
+        match available.next() {
+            Some(chain) => Chain::walk(chain, ram).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Takes back the last [`Self::pop`].
+    pub fn undo_pop(&mut self) {
+        self.queue.go_to_previous_position();
+    }
+
+    /// Hands a chain back to the driver, `written` bytes of it written.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::UsedRing`].
+    pub fn push(&mut self, ram: &GuestRam, head: u16, written: usize) -> Result<(), Malformed> {
+        let written = u32::try_from(written).unwrap_or(u32::MAX);
+        self.unannounced = true;
+        self.queue.add_used(ram, head, written).map_err(|_| Malformed::UsedRing)
+    }
+
+    /// Whether the driver is to be told of what was pushed since the last call.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::AvailableRing`] when the driver's wish cannot be read.
+    pub fn notify(&mut self, ram: &GuestRam) -> Result<Notify, Malformed> {
+        if !std::mem::take(&mut self.unannounced) {
+            return Ok(Notify::No);
+        }
+        // The used index must be visible before the driver's wish is read: the
+        // driver writes its wish and then looks at the used index.
+        std::sync::atomic::fence(Ordering::SeqCst);
+        let flags: u16 = ram
+            .load(GuestAddress(self.queue.avail_ring()), Ordering::Relaxed)
+            .map_err(|_| Malformed::AvailableRing)?;
+        let unwanted = u32::from(u16::from_le(flags)) & VRING_AVAIL_F_NO_INTERRUPT != 0;
+        Ok(if unwanted { Notify::No } else { Notify::Yes })
+    }
+
+    /// Asks the driver for kicks, or not to bother.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::UsedRing`].
+    pub fn want_kicks(&mut self, ram: &GuestRam, wanted: bool) -> Result<(), Malformed> {
+        let no_notify = u16::try_from(VRING_USED_F_NO_NOTIFY).unwrap_or_default();
+        let flags = if wanted { 0 } else { no_notify };
+        ram.store(u16::to_le(flags), GuestAddress(self.queue.used_ring()), Ordering::SeqCst)
+            .map_err(|_| Malformed::UsedRing)
+    }
+}

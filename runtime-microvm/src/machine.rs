@@ -1,0 +1,261 @@
+//! A microVM put together: memory, processor, devices, kernel.
+//!
+//! What starts it, watches it and reports on it is `monitor/`.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::boot::command_line::KernelMessages;
+use crate::boot::{self, BootError, layout};
+use crate::devices::boot_timer::BootTimer;
+use crate::devices::bus::{MmioBus, MmioDevice};
+use crate::devices::ioapic::IoApic;
+use crate::devices::serial::Console;
+use crate::devices::virtio::VirtioDevice;
+use crate::devices::virtio::block::{Block, BlockMetrics, DiskError};
+use crate::devices::virtio::mmio::MmioTransport;
+use crate::devices::virtio::rng::{Rng, RngMetrics};
+use crate::devices::virtio::vsock::{Vsock, VsockError, VsockMetrics};
+use crate::kvm::{
+    self, GuestRam, KvmError, MemoryError, StatsFd, System, Vcpu, Vm, cpuid, map_ram,
+};
+use crate::timeline::SharedTimeline;
+
+/// What the machine is to be.
+#[derive(Debug)]
+pub struct MachineConfig {
+    /// Guest memory, MiB.
+    pub memory_mib: u32,
+    /// What runs in it.
+    pub guest: Guest,
+    /// Where milestones are stamped.
+    pub timeline: Arc<SharedTimeline>,
+    /// The processor's vendor needs [`Vm::set_tss_address`].
+    pub intel: bool,
+}
+
+/// What runs in a machine.
+#[derive(Debug)]
+pub enum Guest {
+    /// Linux, with its devices.
+    Linux(Linux),
+    /// A few bytes of machine code without devices, entered in real mode.
+    Raw(Vec<u8>),
+    /// The same, entered in 64-bit mode.
+    RawLong(Vec<u8>),
+}
+
+/// A Linux guest.
+#[derive(Debug)]
+pub struct Linux {
+    /// The kernel, an ELF `vmlinux` or a bzImage.
+    pub kernel: PathBuf,
+    /// What is added to the kernel command line.
+    pub extra_command_line: String,
+    /// The root filesystem.
+    pub disk: PathBuf,
+    /// Where the host's side of vsock connections is.
+    pub vsock: Vsock,
+    /// Where the kernel's messages go, when they are wanted.
+    pub console: Option<File>,
+}
+
+/// A machine that cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// KVM refused something.
+    #[error(transparent)]
+    Kvm(#[from] KvmError),
+    /// Guest memory cannot be had.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The kernel cannot be loaded.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// The root filesystem's disk cannot be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The host's side of vsock cannot be set up.
+    #[error(transparent)]
+    Vsock(#[from] VsockError),
+}
+
+/// A machine, ready for its first instruction.
+#[derive(Debug)]
+pub struct Machine {
+    /// Its processor.
+    pub vcpu: Vcpu,
+    /// What the processor's accesses go to.
+    pub io: Io,
+    /// Its memory.
+    pub ram: Arc<GuestRam>,
+    /// The devices of a Linux guest.
+    pub devices: Option<Devices>,
+    /// The statistics of the VM and of its processor, where KVM keeps any.
+    pub stats: Vec<StatsFd>,
+    /// The command line, to recognise the kernel's log by.
+    pub command_line: String,
+    vm: Arc<Vm>,
+}
+
+/// Where the accesses of the processor go.
+#[derive(Debug)]
+pub struct Io {
+    /// Memory-mapped registers.
+    pub mmio: MmioBus,
+    /// The serial port.
+    pub console: Option<Console>,
+}
+
+/// The virtio devices of a Linux guest, shared between the processor's thread
+/// and the event loop.
+#[derive(Debug, Clone)]
+pub struct Devices {
+    block: Arc<Mutex<MmioTransport<Block>>>,
+    /// The connections to the host.
+    pub vsock: Arc<Mutex<MmioTransport<Vsock>>>,
+    rng: Arc<Mutex<MmioTransport<Rng>>>,
+}
+
+/// What the devices did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceMetrics {
+    /// The disk.
+    pub block: BlockMetrics,
+    /// The connections.
+    pub vsock: VsockMetrics,
+    /// The source of randomness.
+    pub rng: RngMetrics,
+}
+
+impl Machine {
+    /// Builds the machine.
+    ///
+    /// Memory slots come before the interrupt controller: afterwards each would
+    /// wait for the kernel (see [`Vm::set_memory`]).
+    ///
+    /// # Errors
+    ///
+    /// [`MachineError`].
+    pub fn build(config: MachineConfig) -> Result<Self, MachineError> {
+        let system = System::open()?;
+        let ram = Arc::new(map_ram(config.memory_mib)?);
+        let vm = Arc::new(system.create_vm()?);
+        vm.set_memory(&ram)?;
+        if config.intel {
+            vm.set_tss_address()?;
+        }
+        vm.split_irqchip()?;
+        let vcpu = vm.create_vcpu()?;
+        let io_apic = IoApic::new(vm.clone());
+        let mut io = Io { mmio: MmioBus::default(), console: None };
+        let timer = BootTimer::new(config.timeline);
+        io.mmio.insert(layout::BOOT_TIMER, Arc::new(Mutex::new(timer)));
+
+        let mut devices = None;
+        let mut command_line = String::new();
+        let entry = match config.guest {
+            Guest::Raw(code) => boot::raw(&ram, &code)?,
+            Guest::RawLong(code) => boot::raw_long(&ram, &code)?,
+            Guest::Linux(linux) => {
+                let messages = match &linux.console {
+                    Some(_) => KernelMessages::Serial,
+                    None => KernelMessages::Quiet,
+                };
+                if let Some(log) = linux.console {
+                    io.console = Some(Console::new(io_apic.line(layout::SERIAL_IRQ), log));
+                }
+                let disk = Block::open(&linux.disk, "bulkhead-root")?;
+                let attached = Devices::attach(&mut io.mmio, &io_apic, &ram, disk, linux.vsock);
+                devices = Some(attached);
+                command_line = boot::command_line::linux(
+                    messages,
+                    Devices::COUNT,
+                    &linux.extra_command_line,
+                );
+                boot::linux(&ram, &linux.kernel, &command_line)?
+            }
+        };
+        io.mmio.insert(layout::IO_APIC, Arc::new(Mutex::new(io_apic)));
+
+        let mut cpuid = system.supported_cpuid()?;
+        cpuid::single_processor(&mut cpuid, system.has_tsc_deadline());
+        vcpu.prepare(&cpuid, entry)?;
+        let stats = [vm.stats(), vcpu.stats()].into_iter().flatten().collect();
+        Ok(Self { vcpu, io, ram, devices, stats, command_line, vm })
+    }
+
+    /// Keeps the VM and takes the processor and its accesses out, for the thread
+    /// that runs them.
+    #[must_use]
+    pub fn split(self) -> (Vcpu, Io, Rest) {
+        let rest = Rest {
+            ram: self.ram,
+            devices: self.devices,
+            stats: self.stats,
+            command_line: self.command_line,
+            vm: self.vm,
+        };
+        (self.vcpu, self.io, rest)
+    }
+}
+
+/// What of a machine stays with the event loop.
+#[derive(Debug)]
+pub struct Rest {
+    /// Guest memory.
+    pub ram: Arc<GuestRam>,
+    /// The devices of a Linux guest.
+    pub devices: Option<Devices>,
+    /// The statistics of the VM and of its processor.
+    pub stats: Vec<StatsFd>,
+    /// The command line.
+    pub command_line: String,
+    #[expect(dead_code, reason = "keeps the VM alive")]
+    vm: Arc<kvm::Vm>,
+}
+
+impl Devices {
+    /// Number of virtio devices.
+    const COUNT: u8 = 3;
+
+    /// Puts the devices on the bus, in the order the command line names them.
+    fn attach(
+        bus: &mut MmioBus,
+        io_apic: &IoApic,
+        ram: &Arc<GuestRam>,
+        disk: Block,
+        vsock: Vsock,
+    ) -> Self {
+        fn plug<D: VirtioDevice + 'static>(
+            (bus, io_apic, ram): (&mut MmioBus, &IoApic, &Arc<GuestRam>),
+            index: u8,
+            device: D,
+        ) -> Arc<Mutex<MmioTransport<D>>> {
+            let line = io_apic.line(layout::virtio_irq(index));
+            let transport = MmioTransport::new(device, ram.clone(), line);
+            let shared = Arc::new(Mutex::new(transport));
+            let on_bus: Arc<Mutex<dyn MmioDevice>> = shared.clone();
+            bus.insert(layout::virtio_mmio(index), on_bus);
+            shared
+        }
+        Self {
+            block: plug((bus, io_apic, ram), 0, disk),
+            vsock: plug((bus, io_apic, ram), 1, vsock),
+            rng: plug((bus, io_apic, ram), 2, Rng::new()),
+        }
+    }
+
+    /// What the devices did so far.
+    #[must_use]
+    pub fn metrics(&self) -> DeviceMetrics {
+        DeviceMetrics {
+            block: self.block.lock().unwrap_or_else(PoisonError::into_inner).device().metrics(),
+            vsock: self.vsock.lock().unwrap_or_else(PoisonError::into_inner).device().metrics(),
+            rng: self.rng.lock().unwrap_or_else(PoisonError::into_inner).device().metrics(),
+        }
+    }
+}
