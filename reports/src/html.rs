@@ -11,7 +11,7 @@ use crate::overview::{Question, questions};
 use crate::schema::Results;
 use crate::tables::{self, Table};
 use crate::units::elapsed;
-use crate::view::{EMULATED, MARK, View, kvm_badge, printable};
+use crate::view::{EMULATED, MARK, View, host_in_short, kvm_badge, printable};
 
 /// The page; the template says where each part goes.
 #[derive(Template)]
@@ -61,12 +61,7 @@ fn page(results: &Results) -> Page {
     let (host, run) = (&results.host, &results.run);
     Page {
         style: include_str!("../templates/report.css"),
-        host: format!(
-            "{}, {} processors, Linux {}",
-            printable(&host.cpu_model),
-            host.cpus,
-            printable(&host.kernel)
-        ),
+        host: host_in_short(host),
         run: format!("{} · {}", printable(&run.started), elapsed(run.duration_seconds)),
         badge: kvm_badge(host.kvm.as_ref(), host.virtualised),
         kvm_state: kvm_state(results),

@@ -80,7 +80,7 @@ fn cell(datum: &Datum) -> String {
         (_, true) => main,
         (true, false) => aside,
         (false, false) if aside.starts_with("\\[") => format!("{main} {aside}"),
-        (false, false) => format!("{main}; {aside}"),
+        (false, false) => format!("{main}<br>{aside}"),
     }
 }
 

@@ -18,7 +18,7 @@ pub const SPLIT: &str = "Proportional set size for each sandbox by process, at t
 
 /// Under the operations.
 pub const OPERATIONS: &str = "The same static program, the same bytes, in every runtime. \
-    Medians with their 95 % interval; below them the ratio to the baseline.";
+    Medians with their 95 % interval, and below them the ratio to the baseline.";
 
 /// Under KVM's counters.
 pub const COUNTERS: &str = "KVM's own statistics at the end of each microVM's median start; \

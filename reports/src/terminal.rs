@@ -9,7 +9,7 @@ use crate::overview::{self, Question};
 use crate::schema::Results;
 use crate::tables::{self, Table};
 use crate::units::elapsed;
-use crate::view::{EMULATED, MARK, View, kvm_badge, printable};
+use crate::view::{EMULATED, MARK, View, host_in_short, kvm_badge};
 
 /// The results on one screen, without colours and without knowing how wide the
 /// terminal is.
@@ -33,10 +33,8 @@ pub fn summary(results: &Results) -> String {
 fn heading(view: &View<'_>) -> String {
     let (run, host) = (&view.results.run, &view.results.host);
     let mut out = format!(
-        "What each wall costs on {} ({} processors, Linux {}), {}\n",
-        printable(&host.cpu_model),
-        host.cpus,
-        printable(&host.kernel),
+        "What each wall costs on {}, {}\n",
+        host_in_short(host),
         kvm_badge(host.kvm.as_ref(), host.virtualised),
     );
     if run.partial {

@@ -2,7 +2,7 @@
 //! decided once, here, so that terminal, Markdown and HTML cannot disagree.
 
 use crate::clocks::{FIRST_OUTPUT, START_METRIC};
-use crate::schema::{BootSample, Cell, Fit, Kvm, Omission, Ratio, Results, RuntimeInfo};
+use crate::schema::{BootSample, Cell, Fit, Host, Kvm, Omission, Ratio, Results, RuntimeInfo};
 use crate::units::{self, Measured, Unit};
 
 /// Stands beside every microVM figure from a host that emulates guest kernels.
@@ -177,6 +177,17 @@ pub fn median(cell: &Cell) -> Measured {
 /// A fit's slope and interval.
 pub fn slope(fit: &Fit) -> Measured {
     Unit::Bytes.measured(fit.slope, fit.slope_low, fit.slope_high)
+}
+
+/// The host in one line.
+pub fn host_in_short(host: &Host) -> String {
+    let processors = if host.cpus == 1 { "processor" } else { "processors" };
+    format!(
+        "{}, {} {processors}, Linux {}",
+        printable(&host.cpu_model),
+        host.cpus,
+        printable(&host.kernel)
+    )
 }
 
 /// The host's kind of KVM in a few words.

@@ -216,7 +216,7 @@ pub fn svg(
 fn themed(svg: &str, width: f64, height: f64, description: &str) -> String {
     let body = svg.split_once('>').map_or("", |(_, body)| body);
     let mut themed = format!(
-        "<svg viewBox=\"0 0 {} {}\" style=\"max-width:{width}px\" role=\"img\" aria-label=\"{}\">",
+        "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">",
         fine_length(width),
         fine_length(height),
         crate::html::escape(description)

@@ -11,7 +11,7 @@ use crate::view::{View, Wall};
 const WIDTH: f64 = 500.0;
 const HEIGHT: f64 = 330.0;
 const LEFT: f64 = 62.0;
-const RIGHT: f64 = WIDTH - 92.0;
+const RIGHT: f64 = WIDTH - 114.0;
 const TOP: f64 = 32.0;
 const BOTTOM: f64 = HEIGHT - 44.0;
 
