@@ -1,0 +1,77 @@
+//! The test bodies and the walls each of them is run behind.
+
+mod bench;
+mod crash;
+mod host;
+mod hostile_images;
+mod hostile_kernels;
+mod isolation;
+mod limits;
+mod tree;
+mod workload;
+
+use crate::lab::{Lab, Wall};
+
+/// One body and where it applies.
+#[derive(Clone, Copy)]
+pub struct Case {
+    pub name: &'static str,
+    pub walls: &'static [Wall],
+    pub body: fn(&Lab, Wall),
+}
+
+const BOTH: &[Wall] = &[Wall::Container, Wall::MicroVm];
+const CONTAINER: &[Wall] = &[Wall::Container];
+const MICROVM: &[Wall] = &[Wall::MicroVm];
+const NEITHER: &[Wall] = &[Wall::Neither];
+
+/// Makes the table readable: a case is named after its function.
+macro_rules! cases {
+    ($($walls:ident: $module:ident { $($function:ident),+ $(,)? })+) => {
+        vec![$($(Case {
+            name: stringify!($function),
+            walls: $walls,
+            body: $module::$function,
+        },)+)+]
+    };
+}
+
+/// Every case.
+pub fn all() -> Vec<Case> {
+    cases! {
+        BOTH: workload {
+            output_and_exit_code,
+            commands_that_cannot_run,
+            a_signal_gives_128_plus_n,
+            process_settings_reach_the_workload,
+            users_are_resolved_by_name,
+            stdin_is_carried_through,
+            a_mebibyte_comes_back_intact,
+            init_reaps_orphans,
+            forwarded_signals_reach_the_workload,
+            timeout_kills,
+            debian_runs,
+        }
+        BOTH: tree { the_tree_inside_is_the_image }
+        MICROVM: tree { both_walls_show_the_same_tree }
+        BOTH: isolation { nothing_of_the_host_is_visible, writes_are_gone_after_exit, a_read_only_root_refuses_writes }
+        CONTAINER: isolation { privileges_are_dropped, system_calls_are_filtered }
+        BOTH: limits { memory_limit_is_enforced_and_said }
+        CONTAINER: limits { pids_limit_is_enforced }
+        BOTH: crash { quick_runs_leave_nothing, killed_runs_are_collected, interrupts_leave_nothing }
+        NEITHER: hostile_images {
+            paths_that_leave_the_root_are_refused,
+            a_whiteout_of_the_root_is_refused,
+            damaged_archives_are_refused,
+            wrong_digests_are_refused,
+            a_decompression_bomb_is_refused,
+        }
+        MICROVM: hostile_kernels {
+            a_kernel_that_is_none_is_refused,
+            a_kernel_that_does_not_boot_is_reported,
+            a_missing_disk_is_reported,
+        }
+        NEITHER: host { doctor_says_what_is_here, help_and_completions_exist, images_come_and_go }
+        NEITHER: bench { a_report_is_rendered_again, a_damaged_results_file_is_refused }
+    }
+}

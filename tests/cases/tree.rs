@@ -1,0 +1,44 @@
+//! The tree seen from inside is the image, byte for byte.
+
+use crate::images::{BUSYBOX, DEBIAN};
+use crate::lab::{Finished, Lab, Wall};
+
+/// The static measuring program, fed to the sandbox through its standard input:
+/// what makes the manifest must not be part of the image.
+const PROBE: &[u8] = include_bytes!(env!("BULKHEAD_PROBE"));
+
+fn manifest(lab: &Lab, wall: Wall, image: &str) -> Finished {
+    let script = "cat > /dev/shm/probe && chmod 755 /dev/shm/probe && exec /dev/shm/probe manifest /";
+    let run = lab.run_with_input(wall, &["--memory", "256m", image, "sh", "-c", script], PROBE);
+    run.expect_code(0);
+    run
+}
+
+pub fn the_tree_inside_is_the_image(lab: &Lab, wall: Wall) {
+    let seen = manifest(lab, wall, BUSYBOX).text();
+    let entry = |path: &str| {
+        seen.lines()
+            .find(|line| line.split_whitespace().any(|word| word == path))
+            .unwrap_or_else(|| panic!("{path} is not in the manifest:\n{seen}"))
+            .to_owned()
+    };
+    assert!(entry("/tmp").contains("1777"), "{}", entry("/tmp"));
+    assert!(entry("/bin/sh").contains("busybox"), "{}", entry("/bin/sh"));
+    entry("/etc/passwd");
+}
+
+pub fn both_walls_show_the_same_tree(lab: &Lab, _: Wall) {
+    for image in [BUSYBOX, DEBIAN] {
+        let container = manifest(lab, Wall::Container, image).text();
+        let microvm = manifest(lab, Wall::MicroVm, image).text();
+        let differing: Vec<_> = container
+            .lines()
+            .zip(microvm.lines())
+            .filter(|(one, other)| one != other)
+            .take(10)
+            .collect();
+        assert!(differing.is_empty(), "{image}: {differing:#?}");
+        assert_eq!(container.lines().count(), microvm.lines().count(), "{image}");
+        assert!(container.lines().count() > 10, "{image}: the manifest is empty");
+    }
+}

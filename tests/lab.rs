@@ -1,0 +1,281 @@
+//! The laboratory: the binary under test with a store and a runtime root of its
+//! own, and the walls it is tested behind.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::images;
+
+/// A run that takes longer than this hangs.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wall {
+    Container,
+    MicroVm,
+    /// For tests that start no sandbox.
+    Neither,
+}
+
+impl Wall {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::MicroVm => "microvm",
+            Self::Neither => "cli",
+        }
+    }
+
+    /// Why tests of this wall cannot run here.
+    pub fn obstacle(self) -> Option<&'static str> {
+        if !nix::unistd::geteuid().is_root() {
+            return Some("needs root");
+        }
+        let kvm = fs::File::options().read(true).write(true).open("/dev/kvm");
+        (self == Self::MicroVm && kvm.is_err()).then_some("needs /dev/kvm")
+    }
+}
+
+pub struct Lab {
+    pub store: PathBuf,
+    pub root: PathBuf,
+}
+
+impl Lab {
+    /// The laboratory of this test run; the first use fills it.
+    pub fn shared() -> &'static Self {
+        static LAB: OnceLock<Lab> = OnceLock::new();
+        LAB.get_or_init(|| {
+            let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lab");
+            let lab = Self { store: base.join("store"), root: base.join("run") };
+            fs::create_dir_all(&lab.root).expect("a writable target directory");
+            images::install_packages();
+            images::import_all(&lab);
+            if Wall::MicroVm.obstacle().is_none() {
+                // Shows its own progress; a no-op once the kernel is built.
+                let status = lab.command(["kernel", "build"]).status().expect("bulkhead");
+                assert!(status.success(), "the guest kernel could not be built");
+            }
+            lab
+        })
+    }
+
+    /// The binary with `arguments`, in this laboratory.
+    pub fn command<I>(&self, arguments: I) -> Command
+    where
+        I: IntoIterator,
+        I::Item: AsRef<OsStr>,
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bulkhead"));
+        command
+            .args(arguments)
+            .env("BULKHEAD_STORE", &self.store)
+            .env("BULKHEAD_ROOT", &self.root)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// `bulkhead run` behind `wall`, `arguments` beginning with its options.
+    pub fn run_command(&self, wall: Wall, arguments: &[&str]) -> Command {
+        let mut command = self.command(["run", "--isolation", wall.name()]);
+        command.args(arguments);
+        command
+    }
+
+    /// Runs to the end.
+    pub fn run(&self, wall: Wall, arguments: &[&str]) -> Finished {
+        self.run_with_input(wall, arguments, b"")
+    }
+
+    /// Runs to the end with something on standard input.
+    pub fn run_with_input(&self, wall: Wall, arguments: &[&str], input: &[u8]) -> Finished {
+        finish(self.run_command(wall, arguments), input)
+    }
+
+    /// Runs any other verb to its end.
+    pub fn verb(&self, arguments: &[&str]) -> Finished {
+        finish(self.command(arguments), b"")
+    }
+}
+
+/// What became of a command.
+#[derive(Debug)]
+pub struct Finished {
+    pub code: Option<i32>,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+impl Finished {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Fails the test, showing everything, unless the exit code is `code`.
+    #[track_caller]
+    pub fn expect_code(&self, code: i32) -> &Self {
+        let (out, err) = (self.text(), &self.stderr);
+        let out = out.get(..2000).unwrap_or(&out);
+        assert_eq!(self.code, Some(code), "\n--- stdout\n{out}\n--- stderr\n{err}");
+        self
+    }
+
+    /// Fails the test unless it failed with `code` and says `part`.
+    #[track_caller]
+    pub fn expect_error(&self, code: i32, part: &str) -> &Self {
+        self.expect_code(code);
+        let said = self.stderr.to_lowercase().contains(&part.to_lowercase());
+        assert!(said, "the message does not say `{part}`:\n{}", self.stderr);
+        self
+    }
+}
+
+/// Feeds `input` to a command and waits for its end, killing it at the deadline.
+pub fn finish(mut command: Command, input: &[u8]) -> Finished {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary under test starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    let input = input.to_vec();
+    let writer = thread::spawn(move || {
+        // A workload may end without reading everything.
+        let _ = stdin.write_all(&input);
+    });
+    let output = wait_with_output(child);
+    writer.join().expect("the writer does not panic");
+    Finished {
+        code: output.status.code(),
+        stdout: output.stdout,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn wait_with_output(mut child: Child) -> Output {
+    let drain = |mut stream: Box<dyn Read + Send>| {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = stream.read_to_end(&mut bytes);
+            bytes
+        })
+    };
+    let stdout = drain(Box::new(child.stdout.take().expect("piped")));
+    let stderr = drain(Box::new(child.stderr.take().expect("piped")));
+    let status = wait_until(&mut child, DEADLINE);
+    Output {
+        status,
+        stdout: stdout.join().expect("drained"),
+        stderr: stderr.join().expect("drained"),
+    }
+}
+
+/// Waits for `child`, killing it when `limit` has passed.
+pub fn wait_until(child: &mut Child, limit: Duration) -> std::process::ExitStatus {
+    let started = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("our own child") {
+            return status;
+        }
+        if started.elapsed() > limit {
+            child.kill().expect("our own child");
+            eprintln!("killed after {limit:?}");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What a sandbox could leave on the host, counted.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Footprint {
+    mounts: usize,
+    cgroups: Vec<PathBuf>,
+    namespaces: usize,
+    monitors: usize,
+    state: Vec<PathBuf>,
+    scratch: Vec<PathBuf>,
+    loops: usize,
+}
+
+impl Footprint {
+    /// Counts now.
+    pub fn now(lab: &Lab) -> Self {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("procfs");
+        Self {
+            mounts: mounts.lines().count(),
+            cgroups: cgroups(),
+            namespaces: network_namespaces(),
+            monitors: processes_mentioning("microvm-monitor"),
+            state: entries(&lab.root),
+            scratch: entries(&lab.store.join("tmp")),
+            loops: entries(Path::new("/sys/block"))
+                .iter()
+                .filter(|block| block.join("loop/backing_file").exists())
+                .count(),
+        }
+    }
+
+    /// Counts until the count is `expected` or a few seconds have passed: the
+    /// kernel finishes some removals after the process is gone.
+    pub fn settles_to(lab: &Lab, expected: &Self) {
+        let started = Instant::now();
+        let mut now = Self::now(lab);
+        while now != *expected && started.elapsed() < Duration::from_secs(5) {
+            thread::sleep(Duration::from_millis(50));
+            now = Self::now(lab);
+        }
+        assert_eq!(now, *expected, "something was left behind");
+    }
+}
+
+/// The entries of a directory, in order; none when it does not exist.
+pub fn entries(dir: &Path) -> Vec<PathBuf> {
+    let listing = fs::read_dir(dir).into_iter().flatten();
+    let mut paths: Vec<_> = listing.map(|entry| entry.expect("readable").path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Our cgroups in every hierarchy.
+fn cgroups() -> Vec<PathBuf> {
+    let hierarchies = fs::read_to_string("/proc/self/mountinfo").expect("procfs");
+    hierarchies
+        .lines()
+        .filter(|line| line.contains(" - cgroup"))
+        .filter_map(|line| line.split(' ').nth(4))
+        .flat_map(|mount| entries(&Path::new(mount).join("bulkhead")))
+        .filter(|path| path.is_dir())
+        .collect()
+}
+
+fn network_namespaces() -> usize {
+    let mut seen: Vec<PathBuf> = numeric_entries_of_proc()
+        .filter_map(|process| fs::read_link(process.join("ns/net")).ok())
+        .collect();
+    seen.sort();
+    seen.dedup();
+    seen.len()
+}
+
+/// How many processes have `word` in their command line.
+pub fn processes_mentioning(word: &str) -> usize {
+    numeric_entries_of_proc()
+        .filter_map(|process| fs::read(process.join("cmdline")).ok())
+        .filter(|line| String::from_utf8_lossy(line).contains(word))
+        .count()
+}
+
+fn numeric_entries_of_proc() -> impl Iterator<Item = PathBuf> {
+    entries(Path::new("/proc")).into_iter().filter(|path| {
+        path.file_name().is_some_and(|name| {
+            name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
+        })
+    })
+}
