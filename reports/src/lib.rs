@@ -49,3 +49,29 @@ pub fn write_all(directory: &Path, results: &Results) -> Result<Vec<PathBuf>, St
     store::write_atomically(&page, html::render(results).as_bytes())?;
     Ok(vec![data, text, page])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_three_files_that_agree() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("runs").join("one");
+        let results = sample::results();
+        let paths = write_all(&directory, &results).unwrap();
+        let names: Vec<_> = paths.iter().filter_map(|path| path.file_name()).collect();
+        assert_eq!(names, ["results.json", "report.md", "index.html"]);
+        assert!(load(&paths[0]).unwrap() == results);
+        assert_eq!(std::fs::read_to_string(&paths[1]).unwrap(), markdown::render(&results));
+        assert_eq!(std::fs::read_to_string(&paths[2]).unwrap(), html::render(&results));
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let inside = file.path().join("report");
+        let error = write_all(&inside, &sample::results()).unwrap_err();
+        assert!(error.to_string().contains(&inside.display().to_string()), "{error}");
+    }
+}

@@ -29,7 +29,7 @@ pub const OMITTED: &str = "Asked for and not measured.";
 
 /// On a partial run.
 pub const PARTIAL: &str = "It was interrupted: the figures are of the samples finished until \
-    then, and the intervals are wider than they would have been.";
+    then, fewer than were planned.";
 
 /// One habit of the harness.
 #[derive(Debug, Clone, Copy)]

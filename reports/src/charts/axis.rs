@@ -93,7 +93,9 @@ impl Axis {
 
     fn logarithmic_ticks(&self, unit: Unit, most: f64) -> Vec<f64> {
         let decades = self.high - self.low;
-        let multiples: &[f64] = if decades * 3.0 <= most {
+        let multiples: &[f64] = if decades * 6.0 <= most {
+            &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0]
+        } else if decades * 3.0 <= most {
             &[1.0, 2.0, 5.0]
         } else if decades * 2.0 <= most {
             &[1.0, 3.0]

@@ -71,6 +71,79 @@ fn spread(positions: &mut [f64], gap: f64, bottom: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample;
+    use crate::view::View;
+
+    fn count(chart: &str, what: &str) -> usize {
+        chart.matches(what).count()
+    }
+
+    #[test]
+    fn every_counted_start_is_a_dot_in_both_layouts() {
+        let results = sample::results();
+        let counted = results.boot.iter().filter(|sample| !sample.warm_up).count();
+        assert!(counted > 0 && counted < results.boot.len());
+        let figure = strip::figure(&View::new(&results)).unwrap();
+        assert_eq!(count(&figure.wide, "<circle"), counted);
+        assert_eq!(count(&figure.narrow, "<circle"), counted);
+        assert!(strip::is_logarithmic(&View::new(&results)));
+    }
+
+    #[test]
+    fn every_density_sample_is_a_dot_and_every_fit_a_line() {
+        let results = sample::results();
+        let panels = memory::panels(&View::new(&results));
+        assert_eq!(panels.len(), 2);
+        for panel in panels {
+            // One more dot for each label.
+            assert_eq!(count(&panel, "<circle"), results.density.len() + 3);
+            for line in ["var(--s0)", "var(--s1)", "var(--s2)"] {
+                assert!(panel.contains(&format!("<polyline fill=\"none\" stroke=\"{line}\"")));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_distinguishable_is_hollow() {
+        let mut results = sample::results();
+        let hollow = |results: &_| {
+            let figure = ratios::figure(&View::new(results)).unwrap();
+            count(&figure.wide, "fill=\"none\" stroke=\"var(--s1)\" stroke-width=\"12\"")
+        };
+        assert_eq!(hollow(&results), 1);
+        for ratio in &mut results.ratios {
+            ratio.distinguishable = true;
+        }
+        assert_eq!(hollow(&results), 0);
+    }
+
+    #[test]
+    fn the_dearest_operation_comes_first() {
+        let results = sample::results();
+        let chart = ratios::figure(&View::new(&results)).unwrap().wide;
+        assert!(chart.find("getppid").unwrap() < chart.find("cpu_hash").unwrap());
+    }
+
+    #[test]
+    fn every_phase_of_the_median_starts_is_a_segment() {
+        let results = sample::results();
+        let view = View::new(&results);
+        let phases: usize = view
+            .walls
+            .iter()
+            .map(|w| view.median_start(w.name).unwrap().clocks_ns.len() - 1)
+            .sum();
+        let chart = phases::figure(&view).unwrap().wide;
+        assert_eq!(count(&chart, "<rect"), phases);
+        assert!(chart.contains("guest kernel"));
+    }
+
+    #[test]
+    fn a_distribution_needs_three_starts() {
+        let mut results = sample::results();
+        results.boot.retain(|sample| sample.runtime == "container" || sample.block < 3);
+        assert_eq!(ecdf::panels(&View::new(&results)).len(), 1);
+    }
 
     #[test]
     fn labels_are_spread_and_stay_inside() {
