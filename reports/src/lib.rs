@@ -43,7 +43,7 @@ pub fn write_all(directory: &Path, results: &Results) -> Result<Vec<PathBuf>, St
     std::fs::create_dir_all(directory)
         .map_err(|source| StoreError::Write { path: directory.to_owned(), source })?;
     let [data, text, page] =
-        ["results.json", "report.md", "index.html"].map(|name| directory.join(name));
+        [store::RESULTS, "report.md", "index.html"].map(|name| directory.join(name));
     save(&data, results)?;
     store::write_atomically(&text, markdown::render(results).as_bytes())?;
     store::write_atomically(&page, html::render(results).as_bytes())?;

@@ -44,7 +44,7 @@ pub struct Point {
 pub const POINTS: [Point; 7] = [
     Point {
         title: "Interleaved.",
-        text: "Every runtime runs once in each block, in an order drawn anew for each block from \
+        text: "Every block runs every runtime, fast ones several times, in an order drawn anew from \
                the recorded seed, so that a slow minute of the machine falls on all alike.",
     },
     Point {

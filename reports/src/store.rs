@@ -9,6 +9,9 @@ use serde_json::error::Category;
 
 use crate::schema::{Results, SCHEMA_VERSION};
 
+/// Name of the results file in a report's directory.
+pub(crate) const RESULTS: &str = "results.json";
+
 /// Why results could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -87,12 +90,14 @@ struct Version {
     schema_version: u32,
 }
 
-/// Reads a results file.
+/// Reads a results file, or the one in a report's directory.
 ///
 /// # Errors
 /// [`StoreError`] says whether the file is unreadable, truncated, not JSON, not
 /// results, or of a schema later than [`SCHEMA_VERSION`].
 pub fn load(path: &Path) -> Result<Results, StoreError> {
+    let inside = path.join(RESULTS);
+    let path = if path.is_dir() { &inside } else { path };
     let text = std::fs::read(path)
         .map_err(|source| StoreError::Read { path: path.to_owned(), source })?;
     parse(&text, path)
@@ -167,6 +172,7 @@ mod tests {
         save(&path, &results).unwrap();
         save(&path, &results).unwrap();
         assert!(load(&path).unwrap() == results);
+        assert!(load(directory.path()).unwrap() == results);
         let names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
         assert_eq!(names.len(), 1, "no temporary file is left");
     }
