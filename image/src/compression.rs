@@ -36,9 +36,11 @@ impl Compression {
         let unsupported = |name, command| Err(UnsupportedCompression { name, command });
         match head {
             [0x1f, 0x8b, ..] => Ok(Self::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Ok(Self::Zstd),
-            // A skippable frame, with which seekable zstd files may begin.
-            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Ok(Self::Zstd),
+            // The second is a skippable frame, with which seekable zstd files
+            // may begin.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+                Ok(Self::Zstd)
+            }
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => unsupported("xz", "xz -d"),
             [b'B', b'Z', b'h', ..] => unsupported("bzip2", "bzip2 -d"),
             _ => Ok(Self::None),

@@ -95,6 +95,7 @@ pub(crate) fn lock(path: &Path, operation: FlockOperation) -> Result<File, FileE
         .read(true)
         .write(true)
         .create(true)
+        .truncate(false)
         .mode(0o600)
         .open(path)
         .map_err(FileError::on("open", path))?;

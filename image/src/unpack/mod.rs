@@ -23,7 +23,7 @@ use crate::merged::MergedView;
 use crate::progress::Progress;
 use crate::tarball::{TarError, TarReader, lossy};
 use layer::Layer;
-use stream::{Decoded, Stream, StreamError};
+use stream::{Stream, StreamError};
 
 /// How much a layer may hold: a small file can decompress to more than any
 /// disk has room for.
@@ -248,7 +248,7 @@ impl Unpack<'_> {
             let decoded = decoder.join().map_err(|_| UnpackError::Panicked)?;
             let (file_bytes, entries) = written?;
             // Not read to the end without an error: cannot happen.
-            let Decoded { diff_id, bytes: _ } = decoded.ok_or(UnpackError::Truncated)?;
+            let diff_id = decoded.ok_or(UnpackError::Truncated)?;
             match self.diff_id {
                 Some(expected) if expected != diff_id => {
                     Err(UnpackError::Digest { expected, found: diff_id })

@@ -29,13 +29,6 @@ pub(super) enum StreamError {
     Limit(LimitError),
 }
 
-/// What a whole layer decompressed to.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Decoded {
-    pub diff_id: Digest,
-    pub bytes: u64,
-}
-
 /// The reading end.
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -47,15 +40,15 @@ pub(super) struct Stream {
     pub failure: Option<StreamError>,
 }
 
-/// Starts decompressing `blob`. The handle gives what it amounted to, or `None`
-/// when it was not read to its end.
+/// Starts decompressing `blob`. The handle gives the digest of what came out, or
+/// `None` when it was not read to its end.
 pub(super) fn decode<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
     blob: File,
     compression: Compression,
     limits: UnpackLimits,
     progress: &'env dyn Progress,
-) -> (Stream, ScopedJoinHandle<'scope, Option<Decoded>>) {
+) -> (Stream, ScopedJoinHandle<'scope, Option<Digest>>) {
     let (pieces_in, pieces) = sync_channel(PIECES_AHEAD);
     let (used, used_out) = channel();
     let stream = Stream { pieces, used, current: Vec::new(), position: 0, failure: None };
@@ -82,7 +75,7 @@ impl Decoder<'_> {
         self,
         pieces: &SyncSender<Result<Vec<u8>, StreamError>>,
         used: &Receiver<Vec<u8>>,
-    ) -> Result<Option<Decoded>, StreamError> {
+    ) -> Result<Option<Digest>, StreamError> {
         let compressed = std::cell::Cell::new(0);
         let counted = Counted { inner: self.blob, count: &compressed, progress: self.progress };
         let mut plain = self.compression.decode(counted).map_err(StreamError::Decode)?;
@@ -93,7 +86,7 @@ impl Decoder<'_> {
             piece.resize(PIECE, 0);
             let len = fill(&mut *plain, &mut piece).map_err(StreamError::Decode)?;
             if len == 0 {
-                return Ok(Some(Decoded { diff_id: hasher.finish(), bytes }));
+                return Ok(Some(hasher.finish()));
             }
             piece.truncate(len);
             bytes += len as u64;
