@@ -1,0 +1,85 @@
+//! Memory of the host and of its processes.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Memory use that could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file lacks a line.
+    #[error("{} has no line `{key}`", path.display())]
+    NoLine {
+        /// The file.
+        path: PathBuf,
+        /// What the line should begin with.
+        key: &'static str,
+    },
+}
+
+/// Memory that could be had without swapping, bytes (`MemAvailable`).
+pub fn available_bytes() -> Result<u64, MemoryError> {
+    field(Path::new("/proc/meminfo"), "MemAvailable:")
+}
+
+/// All memory, bytes (`MemTotal`).
+pub fn total_bytes() -> Result<u64, MemoryError> {
+    field(Path::new("/proc/meminfo"), "MemTotal:")
+}
+
+/// Proportional set size of process `pid`, bytes: its private pages and its
+/// share of those it has in common with others.
+pub fn pss_bytes(pid: i32) -> Result<u64, MemoryError> {
+    field(Path::new(&format!("/proc/{pid}/smaps_rollup")), "Pss:")
+}
+
+fn field(path: &Path, key: &'static str) -> Result<u64, MemoryError> {
+    let text = fs::read_to_string(path)
+        .map_err(|source| MemoryError::Read { path: path.to_owned(), source })?;
+    parse(&text, key).ok_or_else(|| MemoryError::NoLine { path: path.to_owned(), key })
+}
+
+/// The value of the line `key   123 kB`, in bytes.
+fn parse(text: &str, key: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key))?;
+    let kibibytes: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_this_process_and_this_host() {
+        let own = pss_bytes(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(0 < own && own < total_bytes().unwrap());
+        assert!(available_bytes().unwrap() <= total_bytes().unwrap());
+        assert!(matches!(pss_bytes(-1), Err(MemoryError::Read { .. })));
+    }
+
+    #[test]
+    fn parses_the_lines_of_proc() {
+        let text = "Rss:   600 kB\nPss:                 117 kB\nPss_Dirty:  8 kB\n";
+        assert_eq!(parse(text, "Pss:"), Some(117 * 1024));
+        assert_eq!(parse(text, "Swap:"), None);
+        assert_eq!(parse("Pss: 18446744073709551615 kB", "Pss:"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text: String) {
+            parse(&text, "Pss:");
+        }
+    }
+}

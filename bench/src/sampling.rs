@@ -1,0 +1,315 @@
+//! Interleaved, randomised blocks.
+//!
+//! Runtimes are never measured one after the other in bulk: a host that slows
+//! down halfway would then have slowed down only some of them. Every block
+//! contains every runtime, in an order drawn anew.
+
+use std::time::{Duration, Instant};
+
+use rand::seq::SliceRandom;
+
+use crate::profile::Blocks;
+use crate::progress::Progress;
+use crate::sandbox::SampleError;
+use crate::statistics::Generator;
+use crate::stop::Stop;
+
+/// Failures in a row after which a runtime is no longer tried.
+const MAX_FAILURES_IN_A_ROW: u32 = 3;
+
+/// Part of the slowest runtime's time that a faster one may use in a block.
+const SHARE_OF_SLOWEST: u32 = 4;
+
+/// Where a sample stands in the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// Index of the runtime.
+    pub runtime: usize,
+    /// Number of the block.
+    pub block: u32,
+    /// Position within the block.
+    pub position: u32,
+    /// To be kept, but not counted.
+    pub warm_up: bool,
+}
+
+/// How it went with one runtime.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Samples attempted.
+    pub attempts: u32,
+    /// Those that failed.
+    pub failures: u32,
+    /// What the first failure said, with its causes.
+    pub first_failure: Option<String>,
+    failures_in_a_row: u32,
+    /// Shortest sample so far.
+    cost: Option<Duration>,
+}
+
+impl Tally {
+    /// It fails every time and is no longer tried.
+    pub fn given_up(&self) -> bool {
+        self.failures_in_a_row >= MAX_FAILURES_IN_A_ROW
+    }
+
+    fn record(&mut self, result: Result<(), SampleError>, cost: Duration) {
+        self.attempts += 1;
+        match result {
+            Ok(()) => {
+                self.failures_in_a_row = 0;
+                self.cost = Some(self.cost.map_or(cost, |before| before.min(cost)));
+            }
+            Err(error) => {
+                self.failures += 1;
+                self.failures_in_a_row += 1;
+                self.first_failure.get_or_insert_with(|| crate::chain(&error));
+            }
+        }
+    }
+}
+
+/// The run was asked to stop; what was measured until then is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped;
+
+/// What an interleaved run needs beside the measurement itself.
+pub struct Interleaving<'a> {
+    pub blocks: Blocks,
+    pub runtimes: usize,
+    pub generator: &'a mut Generator,
+    pub stop: Stop<'a>,
+    pub progress: &'a dyn Progress,
+}
+
+impl Interleaving<'_> {
+    /// Calls `sample` for every slot until the blocks are done, the time is used
+    /// up, no runtime is left or the run is asked to stop. A failed sample is
+    /// tallied and costs no other sample.
+    pub fn run(
+        self,
+        mut sample: impl FnMut(Slot) -> Result<(), SampleError>,
+    ) -> (Vec<Tally>, Result<(), Stopped>) {
+        let start = Instant::now();
+        let mut tallies: Vec<Tally> = (0..self.runtimes).map(|_| Tally::default()).collect();
+        let mut pace = Pace { blocks: self.blocks, done: 0, elapsed: Duration::ZERO };
+        while pace.another() {
+            let order = block_order(&weights(&tallies, self.blocks.max_weight), self.generator);
+            if order.is_empty() {
+                break;
+            }
+            for (position, runtime) in (0..).zip(order) {
+                if self.stop.requested() {
+                    return (tallies, Err(Stopped));
+                }
+                if tallies[runtime].given_up() {
+                    continue;
+                }
+                let warm_up = pace.done < self.blocks.warm_up;
+                let begun = Instant::now();
+                let result = sample(Slot { runtime, block: pace.done, position, warm_up });
+                if matches!(result, Err(SampleError::Interrupted)) {
+                    return (tallies, Err(Stopped));
+                }
+                tallies[runtime].record(result, begun.elapsed());
+            }
+            pace.done += 1;
+            pace.elapsed = start.elapsed();
+            self.progress.advance(pace.done.into(), pace.expected().into());
+        }
+        (tallies, Ok(()))
+    }
+}
+
+/// Decides how many blocks are run.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    blocks: Blocks,
+    /// Blocks done, warm-up included.
+    done: u32,
+    elapsed: Duration,
+}
+
+impl Pace {
+    fn per_block(&self) -> Duration {
+        self.elapsed / self.done.max(1)
+    }
+
+    fn another(&self) -> bool {
+        let counted = self.done.saturating_sub(self.blocks.warm_up);
+        let limit = if counted >= self.blocks.max {
+            return false;
+        } else if counted < self.blocks.min {
+            2 * self.blocks.budget
+        } else {
+            self.blocks.budget
+        };
+        // Without a counted block the workload would have no result at all.
+        counted == 0 || self.elapsed + self.per_block() <= limit
+    }
+
+    /// Blocks there will be in all if they go on taking as long.
+    fn expected(&self) -> u32 {
+        let mut end = *self;
+        while end.another() {
+            end.elapsed += self.per_block();
+            end.done += 1;
+        }
+        end.done
+    }
+}
+
+/// Samples of each runtime in the next block: one, more for those much faster
+/// than the slowest, none for those given up.
+fn weights(tallies: &[Tally], max: u32) -> Vec<u32> {
+    let slowest = tallies.iter().filter(|tally| !tally.given_up()).filter_map(|t| t.cost).max();
+    tallies
+        .iter()
+        .map(|tally| match (slowest, tally.cost) {
+            _ if tally.given_up() => 0,
+            (Some(slowest), Some(cost)) => {
+                let share = slowest / SHARE_OF_SLOWEST;
+                let fitting = share.as_nanos() / cost.as_nanos().max(1);
+                u32::try_from(fitting).unwrap_or(u32::MAX).clamp(1, max.max(1))
+            }
+            _ => 1,
+        })
+        .collect()
+}
+
+/// Every runtime as often as its weight says, shuffled.
+fn block_order(weights: &[u32], generator: &mut Generator) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..)
+        .zip(weights)
+        .flat_map(|(runtime, &weight)| (0..weight).map(move |_| runtime))
+        .collect();
+    order.shuffle(generator);
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    const BLOCKS: Blocks =
+        Blocks { warm_up: 1, min: 3, max: 5, budget: Duration::from_secs(3600), max_weight: 1 };
+
+    fn run(
+        blocks: Blocks,
+        flag: &AtomicBool,
+        sample: impl FnMut(Slot) -> Result<(), SampleError>,
+    ) -> (Vec<Tally>, Result<(), Stopped>) {
+        let interleaving = Interleaving {
+            blocks,
+            runtimes: 3,
+            generator: &mut Generator::seed_from_u64(7),
+            stop: Stop::on_flag(flag),
+            progress: &Silent,
+        };
+        interleaving.run(sample)
+    }
+
+    #[test]
+    fn every_block_has_every_runtime_and_the_seed_gives_the_order() {
+        let record = || {
+            let mut slots = Vec::new();
+            let (tallies, result) = run(BLOCKS, &AtomicBool::new(false), |slot| {
+                slots.push(slot);
+                Ok(())
+            });
+            assert_eq!(result, Ok(()));
+            assert!(tallies.iter().all(|tally| (tally.attempts, tally.failures) == (6, 0)));
+            slots
+        };
+        let slots = record();
+        for block in slots.chunk_by(|a, b| a.block == b.block) {
+            let mut runtimes: Vec<usize> = block.iter().map(|slot| slot.runtime).collect();
+            runtimes.sort_unstable();
+            assert_eq!(runtimes, [0, 1, 2]);
+            assert!(block.iter().all(|slot| slot.warm_up == (slot.block == 0)));
+        }
+        assert_eq!(slots, record());
+    }
+
+    #[test]
+    fn a_failure_is_tallied_and_three_in_a_row_end_it() {
+        let (tallies, result) = run(BLOCKS, &AtomicBool::new(false), |slot| {
+            if slot.runtime == 1 || (slot.runtime == 2 && slot.block == 2) {
+                Err(SampleError::Failed { code: 9, output: "boom".to_owned() })
+            } else {
+                Ok(())
+            }
+        });
+        assert_eq!(result, Ok(()));
+        assert_eq!((tallies[1].attempts, tallies[1].failures), (3, 3));
+        assert!(tallies[1].given_up() && !tallies[2].given_up());
+        assert_eq!((tallies[2].attempts, tallies[2].failures), (6, 1));
+        assert!(tallies[2].first_failure.as_ref().unwrap().contains("boom"));
+    }
+
+    #[test]
+    fn stops_between_samples_and_within_one() {
+        let flag = AtomicBool::new(false);
+        let mut samples = 0;
+        let (_, result) = run(BLOCKS, &flag, |_| {
+            samples += 1;
+            flag.store(samples == 4, Ordering::Relaxed);
+            Ok(())
+        });
+        assert_eq!((samples, result), (4, Err(Stopped)));
+        let (tallies, result) =
+            run(BLOCKS, &AtomicBool::new(false), |_| Err(SampleError::Interrupted));
+        assert_eq!(result, Err(Stopped));
+        assert!(
+            tallies.iter().all(|tally| tally.failures == 0),
+            "an interruption is no failure"
+        );
+    }
+
+    fn tally(cost: Option<Duration>) -> Tally {
+        Tally { cost, ..Tally::default() }
+    }
+
+    #[test]
+    fn fast_runtimes_are_sampled_more_often() {
+        let tallies = [tally(Some(8 * SECOND)), tally(Some(SECOND)), tally(Some(SECOND / 100))];
+        assert_eq!(weights(&tallies, 20), [1, 2, 20]);
+        assert_eq!(weights(&[tally(None), tally(Some(SECOND))], 20), [1, 1]);
+        let lost = Tally { failures_in_a_row: MAX_FAILURES_IN_A_ROW, ..tally(Some(SECOND)) };
+        assert_eq!(weights(&[lost, tally(None)], 20), [0, 1]);
+    }
+
+    #[test]
+    fn the_budget_decides_between_least_and_most() {
+        let blocks =
+            Blocks { warm_up: 1, min: 6, max: 30, budget: 100 * SECOND, max_weight: 1 };
+        let total = |per_block: Duration| {
+            let pace = Pace { blocks, done: 1, elapsed: per_block };
+            pace.expected() - blocks.warm_up
+        };
+        assert_eq!(total(SECOND), 30, "never more than the most");
+        assert_eq!(total(10 * SECOND), 9, "as many as fit");
+        assert_eq!(total(20 * SECOND), 6, "beyond the budget for the least");
+        assert_eq!(total(50 * SECOND), 3, "but never twice the budget");
+        assert_eq!(total(500 * SECOND), 1, "one result in any case");
+    }
+
+    proptest! {
+        #[test]
+        fn a_block_is_a_shuffle_of_its_weights(
+            weights in proptest::collection::vec(0_u32..9, 1..6), seed: u64,
+        ) {
+            let order = block_order(&weights, &mut Generator::seed_from_u64(seed));
+            for (runtime, &weight) in weights.iter().enumerate() {
+                let times = order.iter().filter(|&&other| other == runtime).count();
+                prop_assert_eq!(times, weight as usize);
+            }
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! One sandbox, observed from request to release.
+
+use std::io::{self, PipeReader, Read};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use bulkhead_runtime::{
+    Bundle, Clock, Create, Error as RuntimeError, Exit, HostProcess, IdError, Instant,
+    KvmStats, Lifetime, Runtime, Sandbox, SandboxId, Stdio, Timeline, Usage,
+};
+
+use crate::poll::wait_readable;
+use crate::stop::Stop;
+
+/// Output kept of one sandbox, bytes; the probe writes a few kilobytes.
+const MAX_OUTPUT: usize = 1 << 20;
+
+/// Why a sample could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SampleError {
+    /// The run was asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+    /// No name could be drawn for the sandbox.
+    #[error("naming a sandbox")]
+    Name(#[from] IdError),
+    /// The pipe for its output could not be made or read.
+    #[error("the pipe for the workload's output")]
+    Pipe(#[source] io::Error),
+    /// The runtime could not do something.
+    #[error("{step}")]
+    Runtime {
+        /// What was being done.
+        step: &'static str,
+        /// The runtime's own error.
+        #[source]
+        source: Box<RuntimeError>,
+    },
+    /// It did not come as far as it should in time.
+    #[error("no {awaited} within {} s", timeout.as_secs())]
+    TimedOut {
+        /// What was waited for.
+        awaited: &'static str,
+        /// For how long.
+        timeout: Duration,
+    },
+    /// The workload ended with a code that says it failed.
+    #[error("the workload exited with code {code}{}", said(.output))]
+    Failed {
+        /// Its exit code.
+        code: u8,
+        /// Its output.
+        output: String,
+    },
+    /// The workload wrote something it should not have.
+    #[error("the workload wrote something unexpected{}", said(.output))]
+    Output {
+        /// What it wrote.
+        output: String,
+    },
+    /// The memory of a process could not be read.
+    #[error("reading memory use")]
+    Memory(#[from] crate::memory::MemoryError),
+    /// The operations took longer inside than the whole sandbox did outside.
+    #[error(
+        "the clock inside runs wrong: {inside_ms} ms of operations in a sandbox that \
+         lived {outside_ms} ms"
+    )]
+    Clock {
+        /// Sum of the operations by the clock inside.
+        inside_ms: u64,
+        /// Life of the workload by the host's clock.
+        outside_ms: u64,
+    },
+}
+
+fn said(output: &str) -> String {
+    match output.lines().find(|line| !line.trim().is_empty()) {
+        Some(line) => format!(": {}", line.trim().escape_debug()),
+        None => String::new(),
+    }
+}
+
+fn runtime_error(step: &'static str) -> impl FnOnce(RuntimeError) -> SampleError {
+    move |error| match error {
+        RuntimeError::Interrupted { .. } => SampleError::Interrupted,
+        source => SampleError::Runtime { step, source: Box::new(source) },
+    }
+}
+
+/// A runtime that takes part, with the image in the form it needs.
+#[derive(Clone, Copy)]
+pub struct Contender<'a> {
+    /// The runtime.
+    pub runtime: &'a dyn Runtime,
+    /// The image with the probe, for this runtime.
+    pub bundle: &'a Bundle,
+}
+
+impl Contender<'_> {
+    pub fn name(&self) -> &str {
+        self.runtime.name()
+    }
+
+    /// The bundle with `arguments` as its command.
+    pub fn bundle_running(&self, arguments: &[&str]) -> Bundle {
+        let mut bundle = self.bundle.clone();
+        if let Some(process) = bundle.spec.process_mut() {
+            process.set_args(Some(arguments.iter().map(|&text| text.to_owned()).collect()));
+            process.set_terminal(Some(false));
+        }
+        bundle
+    }
+}
+
+/// A started sandbox whose output is read.
+pub struct Observed {
+    sandbox: Box<dyn Sandbox>,
+    /// `None` once it is at its end.
+    reader: Option<PipeReader>,
+    output: Vec<u8>,
+    first_output: Option<Instant>,
+    exit: Option<Exit>,
+}
+
+impl Observed {
+    /// Creates a sandbox for `bundle` and starts it.
+    ///
+    /// The pipe and the name are made before the clock starts: they are the
+    /// harness's, not the runtime's.
+    pub fn start(
+        runtime: &dyn Runtime,
+        bundle: &Bundle,
+        stop: Stop<'_>,
+    ) -> Result<Self, SampleError> {
+        let id = SandboxId::random()?;
+        let (reader, writer) = io::pipe().map_err(SampleError::Pipe)?;
+        rustix::io::ioctl_fionbio(&reader, true)
+            .map_err(|errno| SampleError::Pipe(errno.into()))?;
+        let stdio = Stdio::output_to(writer.into()).map_err(SampleError::Pipe)?;
+        let request = Create {
+            id: &id,
+            bundle,
+            stdio,
+            lifetime: Lifetime::Attached,
+            init: false,
+            requested: Instant::now(),
+        };
+        let mut sandbox =
+            runtime.create(request).map_err(runtime_error("creating a sandbox"))?;
+        if let Err(error) = sandbox.start(stop.descriptor()) {
+            // The start is what failed; dropping the sandbox releases the rest.
+            return Err(runtime_error("starting the workload")(error));
+        }
+        Ok(Self {
+            sandbox,
+            reader: Some(reader),
+            output: Vec::new(),
+            first_output: None,
+            exit: None,
+        })
+    }
+
+    /// Waits until the workload has written `line` and nothing else.
+    pub fn wait_for_line(
+        &mut self,
+        line: &str,
+        timeout: Duration,
+        stop: Stop<'_>,
+    ) -> Result<(), SampleError> {
+        self.pump(timeout, stop, "first line of output", |observed| {
+            observed.exit.is_some() || observed.output.contains(&b'\n')
+        })?;
+        match self.exit {
+            Some(exit) => {
+                Err(SampleError::Failed { code: exit.code(), output: self.take_output() })
+            }
+            None if self.output != line.as_bytes() => {
+                Err(SampleError::Output { output: self.take_output() })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until the workload has exited, with its output read to the end.
+    pub fn wait_for_exit(
+        &mut self,
+        timeout: Duration,
+        stop: Stop<'_>,
+    ) -> Result<Exit, SampleError> {
+        self.pump(timeout, stop, "end of the workload", |observed| observed.exit.is_some())?;
+        self.read_output()?;
+        self.exit.ok_or(SampleError::TimedOut { awaited: "end of the workload", timeout })
+    }
+
+    /// Carries output and waits for the exit until `done`.
+    fn pump(
+        &mut self,
+        timeout: Duration,
+        stop: Stop<'_>,
+        awaited: &'static str,
+        done: impl Fn(&Self) -> bool,
+    ) -> Result<(), SampleError> {
+        let deadline = std::time::Instant::now() + timeout;
+        while !done(self) {
+            let left = deadline.saturating_duration_since(std::time::Instant::now());
+            if left.is_zero() {
+                return Err(SampleError::TimedOut { awaited, timeout });
+            }
+            let fds = [
+                self.reader.as_ref().map(AsFd::as_fd),
+                Some(self.sandbox.event_fd()),
+                stop.descriptor(),
+            ];
+            let [output, event, _] =
+                wait_readable(fds, Some(left)).map_err(SampleError::Pipe)?;
+            if output {
+                self.first_output.get_or_insert_with(Instant::now);
+                self.read_output()?;
+            }
+            if event {
+                self.exit = self
+                    .sandbox
+                    .wait(Some(Duration::ZERO))
+                    .map_err(runtime_error("waiting for the workload"))?;
+            }
+            if stop.requested() {
+                return Err(SampleError::Interrupted);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what is there without waiting.
+    fn read_output(&mut self) -> Result<(), SampleError> {
+        let mut buffer = [0; 4096];
+        while let Some(reader) = &mut self.reader {
+            match reader.read(&mut buffer) {
+                Ok(0) => self.reader = None,
+                Ok(count) => {
+                    // Output that arrived together with the exit.
+                    self.first_output.get_or_insert_with(Instant::now);
+                    if self.output.len() + count <= MAX_OUTPUT {
+                        self.output.extend_from_slice(&buffer[..count]);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(SampleError::Pipe(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// What the workload has written so far.
+    pub fn take_output(&mut self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.output)).into_owned()
+    }
+
+    /// What the sandbox uses now, as far as the host accounts for it.
+    pub fn usage(&self) -> Result<Usage, SampleError> {
+        self.sandbox.usage().map_err(runtime_error("reading the sandbox's usage"))
+    }
+
+    /// KVM's counters, of a microVM; empty otherwise.
+    pub fn kvm(&self) -> KvmStats {
+        // A counter that cannot be read must not cost the sample it would explain.
+        self.sandbox.usage().ok().and_then(|usage| usage.kvm).unwrap_or_default()
+    }
+
+    /// Its processes on the host.
+    pub fn processes(&self) -> Result<Vec<HostProcess>, SampleError> {
+        self.sandbox.processes().map_err(runtime_error("listing the sandbox's processes"))
+    }
+
+    /// Releases everything and returns the clocks, the harness's own included.
+    pub fn release(mut self) -> Result<Timeline, SampleError> {
+        self.sandbox.delete().map_err(runtime_error("releasing the sandbox"))?;
+        let released = Instant::now();
+        let mut timeline = self.sandbox.timeline();
+        if let Some(instant) = self.first_output {
+            timeline.mark_at(Clock::FirstOutput, instant);
+        }
+        timeline.mark_at(Clock::Released, released);
+        Ok(timeline)
+    }
+}

@@ -1,0 +1,77 @@
+//! How long it takes from the request for a sandbox to its first output, and
+//! where the time goes.
+
+use bulkhead_reports::schema::BootSample;
+use bulkhead_runtime::{Clock, Timeline};
+
+use super::{Bench, Samples, Workload};
+use crate::profile::Profile;
+use crate::sampling::{Slot, Stopped};
+use crate::sandbox::{Contender, Observed, SampleError};
+use crate::stop::Stop;
+
+/// Starts a program that writes one line and exits.
+#[derive(Debug, Clone, Copy)]
+pub struct Boot;
+
+/// What the program writes.
+const GREETING: &str = "hello\n";
+
+impl Workload for Boot {
+    fn name(&self) -> &'static str {
+        "boot"
+    }
+
+    fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
+        let (profile, program, stop) = (bench.profile, bench.program, bench.stop);
+        bench.interleave(self.name(), profile.boot, |contender, slot, samples| {
+            sample(contender, program, &profile, stop, slot, samples)
+        })
+    }
+}
+
+fn sample(
+    contender: Contender<'_>,
+    program: &str,
+    profile: &Profile,
+    stop: Stop<'_>,
+    slot: Slot,
+    samples: &mut Samples,
+) -> Result<(), SampleError> {
+    let bundle = contender.bundle_running(&[program, "hello"]);
+    stop.sleep(profile.idle_before_start);
+    let mut observed = Observed::start(contender.runtime, &bundle, stop)?;
+    let exit = observed.wait_for_exit(profile.sandbox_timeout, stop)?;
+    // A container has no such counters, and asking would delay its release.
+    let kvm = if contender.runtime.capabilities().private_kernel {
+        observed.kvm().0
+    } else {
+        Default::default()
+    };
+    let output = observed.take_output();
+    let timeline = observed.release()?;
+    if exit.code() != 0 {
+        return Err(SampleError::Failed { code: exit.code(), output });
+    }
+    if output != GREETING {
+        return Err(SampleError::Output { output });
+    }
+    samples.boot.push(BootSample {
+        runtime: contender.name().to_owned(),
+        block: slot.block,
+        position: slot.position,
+        warm_up: slot.warm_up,
+        clocks_ns: after_request(&timeline).collect(),
+        kvm,
+        exit_code: exit.code(),
+    });
+    Ok(())
+}
+
+/// Every clock, in nanoseconds after the request.
+fn after_request(timeline: &Timeline) -> impl Iterator<Item = (String, u64)> {
+    timeline.iter().filter_map(|(clock, _)| {
+        let elapsed = timeline.between(Clock::Request, clock)?;
+        Some((clock.as_str().to_owned(), u64::try_from(elapsed.as_nanos()).ok()?))
+    })
+}

@@ -1,0 +1,200 @@
+//! What an idle sandbox takes of the host's memory.
+//!
+//! Two ways that share nothing: the fall of `MemAvailable` while the number of
+//! sandboxes rises, and the proportional set sizes of their processes plus the
+//! kernel memory charged to them. Neither is right alone: the first sees
+//! whatever else the host does, the second does not see what is charged to
+//! nobody.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use bulkhead_reports::schema::DensitySample;
+use bulkhead_runtime::{Bundle, Role};
+use rand::seq::SliceRandom;
+
+use super::{Bench, Samples, Workload};
+use crate::memory;
+use crate::profile::{Ladder, Profile};
+use crate::progress::Progress;
+use crate::sampling::Stopped;
+use crate::sandbox::{Contender, Observed, SampleError};
+use crate::stop::Stop;
+
+/// Starts more and more programs that do nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Density;
+
+/// What the program writes when it has started to do nothing.
+const GREETING: &str = "ready\n";
+
+const NAME: &str = "density";
+
+impl Workload for Density {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
+        let ladder = bench.profile.density;
+        let mut order: Vec<usize> = (0..bench.contenders.len()).collect();
+        let climbs = u64::from(ladder.repetitions) * u64::try_from(order.len()).unwrap_or(0);
+        bench.progress.begin(NAME, climbs);
+        let mut result = Ok(());
+        let mut done = 0;
+        for repetition in 0..ladder.repetitions {
+            order.shuffle(&mut bench.generator);
+            for &index in &order {
+                result = climb(bench, bench.contenders[index], repetition);
+                done += 1;
+                bench.progress.advance(done, climbs);
+                if result.is_err() {
+                    break;
+                }
+            }
+            if result.is_err() {
+                break;
+            }
+        }
+        bench.progress.end();
+        result
+    }
+}
+
+/// Climbs the ladder once with one runtime and takes everything down again.
+fn climb(
+    bench: &mut Bench<'_>,
+    contender: Contender<'_>,
+    repetition: u32,
+) -> Result<(), Stopped> {
+    let mut climb = Climb {
+        contender,
+        bundle: contender.bundle_running(&[bench.program, "idle"]),
+        profile: &bench.profile,
+        stop: bench.stop,
+        progress: bench.progress,
+        alive: Vec::new(),
+    };
+    let outcome = climb.run(repetition, &mut bench.samples).and_then(|end| {
+        climb.take_down()?;
+        Ok(end)
+    });
+    let reason = match outcome {
+        Ok(End::Top) => return Ok(()),
+        Err(SampleError::Interrupted) => return Err(Stopped),
+        Ok(End::Short(reason)) => reason,
+        Err(error) => format!("climb {}: {}", repetition + 1, crate::chain(&error)),
+    };
+    bench.samples.omit(NAME, contender.name(), reason);
+    if bench.stop.requested() { Err(Stopped) } else { Ok(()) }
+}
+
+/// How a climb ended that did not fail.
+enum End {
+    /// As high as it was meant to go.
+    Top,
+    /// Earlier, for this reason.
+    Short(String),
+}
+
+struct Climb<'a> {
+    contender: Contender<'a>,
+    bundle: Bundle,
+    profile: &'a Profile,
+    stop: Stop<'a>,
+    progress: &'a dyn Progress,
+    /// Killed and released when dropped.
+    alive: Vec<Observed>,
+}
+
+impl Climb<'_> {
+    fn run(&mut self, repetition: u32, samples: &mut Samples) -> Result<End, SampleError> {
+        let ladder = self.profile.density;
+        self.stop.sleep(ladder.settle);
+        let before = memory::available_bytes()?;
+        let start = Instant::now();
+        let mut count = 1;
+        loop {
+            if let Some(reason) = self.raise_to(count, &ladder)? {
+                return Ok(End::Short(reason));
+            }
+            self.stop.sleep(ladder.settle);
+            if self.stop.requested() {
+                return Err(SampleError::Interrupted);
+            }
+            samples.density.push(self.measure(repetition, before)?);
+            let next = 2 * count;
+            if next > ladder.max {
+                return Ok(End::Top);
+            }
+            // It has taken this long to start `count`, and would again for the rest.
+            if 2 * start.elapsed() > ladder.budget {
+                return Ok(End::Short(format!(
+                    "stopped at {count} idle sandboxes: {next} would have taken longer than \
+                     the {} s of one climb",
+                    ladder.budget.as_secs()
+                )));
+            }
+            count = next;
+        }
+    }
+
+    /// Starts sandboxes until `count` are alive; tells why when it must not.
+    fn raise_to(&mut self, count: u32, ladder: &Ladder) -> Result<Option<String>, SampleError> {
+        while u32::try_from(self.alive.len()).is_ok_and(|alive| alive < count) {
+            let number = self.alive.len() + 1;
+            self.progress.message(&format!("{} {number}", self.contender.name()));
+            if memory::available_bytes()? < ladder.reserve_bytes {
+                return Ok(Some(format!(
+                    "stopped at {} idle sandboxes: less than {} MiB of memory left",
+                    self.alive.len(),
+                    ladder.reserve_bytes >> 20
+                )));
+            }
+            let mut observed =
+                Observed::start(self.contender.runtime, &self.bundle, self.stop)?;
+            observed.wait_for_line(GREETING, self.profile.sandbox_timeout, self.stop)?;
+            self.alive.push(observed);
+        }
+        Ok(None)
+    }
+
+    fn measure(&self, repetition: u32, before: u64) -> Result<DensitySample, SampleError> {
+        let used = i128::from(before) - i128::from(memory::available_bytes()?);
+        let mut pss_bytes = BTreeMap::new();
+        let mut kernel_bytes = Some(0);
+        for observed in &self.alive {
+            for process in observed.processes()? {
+                *pss_bytes.entry(role(process.role).to_owned()).or_insert(0) +=
+                    memory::pss_bytes(process.pid)?;
+            }
+            let kernel = observed.usage()?.kernel_memory_bytes;
+            kernel_bytes = kernel_bytes.zip(kernel).map(|(sum, more)| sum + more);
+        }
+        Ok(DensitySample {
+            runtime: self.contender.name().to_owned(),
+            repetition,
+            count: u32::try_from(self.alive.len()).unwrap_or(u32::MAX),
+            used_bytes: i64::try_from(used).unwrap_or(i64::MAX),
+            pss_bytes,
+            kernel_bytes,
+        })
+    }
+
+    fn take_down(&mut self) -> Result<(), SampleError> {
+        let mut result = Ok(());
+        for observed in self.alive.drain(..) {
+            // All of them, whatever happens to one.
+            result = result.and(observed.release().map(drop));
+        }
+        result
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Workload => "workload",
+        Role::Monitor => "monitor",
+        Role::Helper => "helper",
+    }
+}

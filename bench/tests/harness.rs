@@ -1,0 +1,152 @@
+//! Whole runs of the harness, with the real probe running natively and test
+//! doubles that fail on purpose.
+
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
+
+use bulkhead_bench::{BenchConfig, BenchError, Candidate, NativeRuntime, Silent, Stop, run};
+use bulkhead_reports::schema::{Results, SCHEMA_VERSION};
+use bulkhead_runtime::{Bundle, Isolation, Runtime};
+
+use support::{Behaviour, Counting, Double, config, layer_with_probe, probe_bundle};
+
+fn candidate<'a>(runtime: &'a dyn Runtime, bundle: &'a Bundle) -> Candidate<'a> {
+    Candidate { runtime, version: "1", bundle: Ok(bundle) }
+}
+
+fn run_quietly(config: &BenchConfig, candidates: &[Candidate<'_>]) -> Results {
+    run(config, candidates, Stop::on_flag(&AtomicBool::new(false)), &Silent).unwrap()
+}
+
+#[test]
+fn measures_everything_with_every_runtime() {
+    let layer = layer_with_probe();
+    let bundle = probe_bundle(&layer);
+    let double = Double::new("double", Isolation::Container, Behaviour::Works);
+    let candidates = [candidate(&double, &bundle), candidate(&NativeRuntime, &bundle)];
+    let results = run_quietly(&config(), &candidates);
+
+    assert_eq!(results.schema_version, SCHEMA_VERSION);
+    assert!(!results.run.partial);
+    assert_eq!(results.omitted, []);
+    let names: Vec<_> = results.runtimes.iter().map(|info| info.name.as_str()).collect();
+    assert_eq!(names, ["native", "double"], "the baseline first");
+
+    for runtime in names {
+        let counted = results.boot.iter().filter(|s| s.runtime == runtime && !s.warm_up);
+        let starts = results
+            .cells
+            .iter()
+            .find(|cell| cell.runtime == runtime && cell.metric == "request→first_output");
+        let starts = starts.unwrap();
+        assert_eq!((starts.n, starts.unit.as_str()), (counted.count(), "ns"));
+        assert!(starts.low <= starts.median && starts.median <= starts.high);
+
+        let counts: Vec<u32> = results
+            .density
+            .iter()
+            .filter(|sample| sample.runtime == runtime)
+            .map(|sample| sample.count)
+            .collect();
+        assert_eq!(counts, [1, 2, 4, 1, 2, 4]);
+        let fit = results.fits.iter().find(|f| f.runtime == runtime && f.metric == "pss_bytes");
+        // An idle probe has some tens to hundreds of kilobytes.
+        assert!((1e4..1e6).contains(&fit.unwrap().slope), "{fit:?}");
+    }
+    let operations: BTreeSet<_> = results.syscalls.iter().map(|s| &*s.operation).collect();
+    assert_eq!(operations.len(), bulkhead_probe::OPERATIONS.len());
+    let compared: BTreeSet<_> =
+        results.ratios.iter().map(|r| (r.runtime.as_str(), r.baseline.as_str())).collect();
+    assert_eq!(compared, BTreeSet::from([("double", "native")]));
+}
+
+#[test]
+fn a_runtime_that_breaks_is_omitted_with_its_own_error() {
+    let layer = layer_with_probe();
+    let bundle = probe_bundle(&layer);
+    let broken = Double::new("broken", Isolation::MicroVm, Behaviour::FailsAlways);
+    let shaky = Double::new("shaky", Isolation::Container, Behaviour::FailsOnStart(3));
+    let candidates = [&NativeRuntime as &dyn Runtime, &broken, &shaky]
+        .map(|runtime| candidate(runtime, &bundle));
+    let results = run_quietly(&config(), &candidates);
+
+    for workload in ["boot", "density", "syscalls"] {
+        let omission = results
+            .omitted
+            .iter()
+            .find(|omission| omission.runtime == "broken" && omission.workload == workload);
+        let reason = &omission.unwrap().reason;
+        assert!(reason.contains("out of walls"), "{reason}");
+    }
+    let shaky_starts = results.boot.iter().filter(|s| s.runtime == "shaky").count();
+    let native_starts = results.boot.iter().filter(|s| s.runtime == "native").count();
+    assert!(shaky_starts > 5, "one failure costs one sample");
+    assert!(native_starts > 5, "and none of the others'");
+    let told = results.omitted.iter().filter(|omission| omission.runtime == "shaky");
+    let [only] = told.collect::<Vec<_>>()[..] else { panic!("{:?}", results.omitted) };
+    assert!(only.reason.starts_with("1 of "), "{}", only.reason);
+    assert!(results.cells.iter().all(|cell| cell.runtime != "broken"));
+}
+
+#[test]
+fn a_runtime_that_cannot_take_part_says_why() {
+    let layer = layer_with_probe();
+    let bundle = probe_bundle(&layer);
+    let absent = Double::new("absent", Isolation::MicroVm, Behaviour::Unavailable);
+    let without_image =
+        Candidate { runtime: &absent, version: "1", bundle: Err("no kernel was built") };
+
+    let alone =
+        run(&config(), &[without_image], Stop::on_flag(&AtomicBool::new(false)), &Silent);
+    let Err(BenchError::NoRuntime { reasons }) = alone else { panic!("{alone:?}") };
+    assert!(reasons[0].contains("/dev/wall") && reasons[0].contains("no kernel was built"));
+
+    let results = run_quietly(&config(), &[without_image, candidate(&NativeRuntime, &bundle)]);
+    let info = results.runtimes.iter().find(|info| info.name == "absent").unwrap();
+    assert_eq!(info.unavailable.len(), 2);
+    assert!(results.boot.iter().all(|sample| sample.runtime == "native"));
+}
+
+#[test]
+fn refuses_two_runtimes_of_one_name() {
+    let layer = layer_with_probe();
+    let bundle = probe_bundle(&layer);
+    let twice = [candidate(&NativeRuntime, &bundle), candidate(&NativeRuntime, &bundle)];
+    let result = run(&config(), &twice, Stop::on_flag(&AtomicBool::new(false)), &Silent);
+    assert!(matches!(result, Err(BenchError::SameName(name)) if name == "native"));
+}
+
+#[test]
+fn stopping_keeps_what_was_measured_and_leaves_nothing_running() {
+    let layer = layer_with_probe();
+    let bundle = probe_bundle(&layer);
+    let flag = AtomicBool::new(false);
+    // Stops when the fourth message has come: in the middle of the boot workload.
+    let progress = Counting::stopping_after(4, &flag);
+    let candidates = [candidate(&NativeRuntime, &bundle)];
+    let results = run(&config(), &candidates, Stop::on_flag(&flag), &progress).unwrap();
+    assert!(results.run.partial);
+    assert!((2..=4).contains(&results.boot.len()), "{}", results.boot.len());
+    assert!(results.density.is_empty() && results.syscalls.is_empty());
+    let omitted: Vec<_> = results.omitted.iter().map(|o| o.workload.as_str()).collect();
+    assert_eq!(omitted, ["syscalls", "density"]);
+    assert_eq!(support::running_from(&layer), 0);
+}
+
+#[test]
+fn a_hanging_workload_is_killed_and_reported() {
+    let layer = layer_with_probe();
+    let bundle = probe_bundle(&layer);
+    let hangs = Double::new("hangs", Isolation::Container, Behaviour::Hangs);
+    let mut config = config();
+    config.profile.sandbox_timeout = std::time::Duration::from_millis(100);
+    let results = run_quietly(&config, &[candidate(&hangs, &bundle)]);
+    assert!(results.boot.is_empty());
+    let reason = &results.omitted[0].reason;
+    assert!(reason.contains("no end of the workload within"), "{reason}");
+    assert_eq!(support::running_from(&layer), 0);
+}
