@@ -1,0 +1,139 @@
+use std::path::PathBuf;
+
+use bulkhead_runtime::Rootfs;
+use oci_spec::runtime::Spec;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn bundle(config: Value) -> Bundle {
+    let spec: Spec = serde_json::from_value(config).unwrap();
+    Bundle { spec, rootfs: Rootfs::Disk(PathBuf::from("/nowhere.erofs")) }
+}
+
+/// A configuration as an engine writes it.
+fn config() -> Value {
+    json!({
+        "ociVersion": "1.2.0",
+        "root": {"path": "rootfs", "readonly": true},
+        "hostname": "web",
+        "process": {
+            "args": ["sh", "-c", "id"],
+            "env": ["PATH=/bin", "EMPTY="],
+            "cwd": "/srv",
+            "user": {"uid": 33, "gid": 34, "umask": 63, "additionalGids": [5, 6]},
+            "capabilities": {"bounding": ["CAP_CHOWN", "CAP_KILL"]},
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 64, "hard": 128}],
+            "noNewPrivileges": true,
+            "oomScoreAdj": -5
+        },
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc",
+             "options": ["nosuid", "noexec", "nodev"]},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+             "options": ["nosuid", "strictatime", "mode=755", "size=64k"]},
+            {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup"},
+            {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
+             "options": ["ro", "rw", "rprivate"]}
+        ],
+        "linux": {
+            "maskedPaths": ["/proc/kcore"],
+            "readonlyPaths": ["/proc/sys"],
+            "resources": {"pids": {"limit": 7}},
+            "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229,
+                         "fileMode": 0o600, "uid": 3, "gid": 4}]
+        }
+    })
+}
+
+#[test]
+fn a_process_keeps_its_meaning() {
+    let start = workload(&bundle(config()), true, true).unwrap();
+    let expected = Process {
+        args: CStrings::from_texts(["sh", "-c", "id"]).unwrap(),
+        env: CStrings::from_texts(["PATH=/bin", "EMPTY="]).unwrap(),
+        cwd: c"/srv".into(),
+        uid: 33,
+        gid: 34,
+        groups: vec![5, 6],
+        umask: 0o077,
+        rlimits: vec![Rlimit { resource: libc::RLIMIT_NOFILE, soft: 64, hard: 128 }],
+        capabilities: Capabilities { bounding: 0b10_0001, ..Capabilities::default() },
+        no_new_privileges: true,
+        oom_score_adj: Some(-5),
+        stdin: true,
+    };
+    assert_eq!(start.process, expected);
+}
+
+#[test]
+fn a_sandbox_keeps_its_meaning() {
+    let start = workload(&bundle(config()), true, false).unwrap();
+    let sandbox = start.sandbox.unwrap();
+    assert_eq!(sandbox.hostname.as_deref(), Some(c"web"));
+    assert!(sandbox.read_only_root);
+    assert!(sandbox.init);
+    assert_eq!(sandbox.pids_limit, Some(7));
+    let targets: Vec<_> = sandbox.mounts.iter().map(|mount| mount.target.as_c_str()).collect();
+    assert_eq!(targets, [c"/proc", c"/dev", c"/dev/mqueue"]);
+    let [proc, dev, mqueue] = &sandbox.mounts[..] else { panic!("three mounts") };
+    assert_eq!(proc.flags, libc::MS_NOSUID | libc::MS_NOEXEC | libc::MS_NODEV);
+    assert_eq!(dev.data.as_c_str(), c"mode=755,size=64k");
+    assert_eq!((mqueue.flags, mqueue.optional), (0, true));
+    assert!(!proc.optional);
+    let fuse = sandbox.devices.last().unwrap();
+    assert_eq!((fuse.mode, fuse.major, fuse.minor), (libc::S_IFCHR | 0o600, 10, 229));
+    assert_eq!((fuse.uid, fuse.gid), (3, 4));
+    assert_eq!(sandbox.devices[0].path.as_c_str(), c"/dev/null");
+    assert_eq!(sandbox.symlinks.iter().count() % 2, 0);
+    assert_eq!(sandbox.masked_paths.iter().next(), Some(c"/proc/kcore"));
+    assert_eq!(sandbox.read_only_paths.iter().next(), Some(c"/proc/sys"));
+}
+
+#[test]
+fn an_image_without_dev_gets_no_devices() {
+    let mut config = config();
+    config["mounts"] = json!([]);
+    config["linux"]["devices"] = json!([]);
+    let sandbox = workload(&bundle(config), false, false).unwrap().sandbox.unwrap();
+    assert!(sandbox.devices.is_empty() && sandbox.symlinks.is_empty());
+}
+
+#[test]
+fn a_further_process_joins() {
+    let bundle = bundle(config());
+    let start = further(bundle.process().unwrap(), false).unwrap();
+    assert_eq!(start.sandbox, None);
+    assert_eq!(start.process.uid, 33);
+}
+
+fn refused(change: impl FnOnce(&mut Value)) -> String {
+    let mut config = config();
+    change(&mut config);
+    workload(&bundle(config), false, false).unwrap_err().to_string()
+}
+
+#[test]
+fn what_a_machine_cannot_do_is_refused_by_name() {
+    let bind = json!([{"destination": "/data", "source": "/srv/data", "options": ["rbind"]}]);
+    assert_eq!(
+        refused(|config| config["mounts"] = bind),
+        "a microVM cannot have the host's files mounted on /data"
+    );
+    assert_eq!(
+        refused(|config| config["process"]["terminal"] = json!(true)),
+        "a microVM cannot have a terminal"
+    );
+    assert_eq!(
+        refused(|config| config["process"]["args"] = json!(["a\0b"])),
+        "argument contains a NUL byte"
+    );
+    assert_eq!(
+        refused(|config| config["process"]["args"] = json!([])),
+        "config.json names no command to run"
+    );
+    assert_eq!(
+        refused(|config| config["linux"]["devices"][0]["major"] = json!(-1)),
+        "major number of a device is out of range: -1"
+    );
+}
