@@ -8,10 +8,30 @@
 
 #![deny(missing_docs)]
 
+mod accounting;
 pub mod boot;
+mod config;
 pub mod devices;
+mod error;
+mod exec;
 pub mod guest_log;
+mod kernels_shim;
 pub mod kvm;
+mod leftovers;
+mod loaded;
 pub mod machine;
+mod monitor;
+mod monitor_process;
+mod runtime;
+mod sandbox;
+pub mod session;
 pub mod timeline;
 pub mod vcpu_loop;
+
+pub use config::{Console, MicroVmConfig};
+pub use error::MicroVmError;
+pub use monitor::monitor_main;
+pub use monitor::report::{Awaited, FailureKind, GuestFailure, SetupFailure};
+pub use runtime::MicroVmRuntime;
+pub use session::SessionError;
+pub use session::convert::ConvertError;

@@ -19,7 +19,7 @@ pub enum Ending {
     GuestFailed(String),
     /// The guest reset the machine: its kernel panicked.
     Reset,
-    /// The processor halted for good: the good end of a raw guest.
+    /// The processor halted for good.
     Halted,
     /// An exception in the handler of an exception in the handler of an
     /// exception.
@@ -40,14 +40,6 @@ pub enum Ending {
     UnexpectedExit(String),
     /// The monitor asked for it.
     Stopped(Fault),
-}
-
-impl Ending {
-    /// Whether the guest ended as it should.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        matches!(self, Self::PowerOff | Self::Halted)
-    }
 }
 
 /// Runs the processor until the machine ends, or until it is interrupted by a

@@ -1,0 +1,58 @@
+//! How microVMs are made on this host.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Whether the guest kernel prints its messages.
+///
+/// With either choice the last messages of a guest that fails are in the error:
+/// those it printed, or else those found in its memory (see `guest_log`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Console {
+    /// Not at all: each character would be an exit.
+    #[default]
+    Off,
+    /// To `console.log` in the sandbox's directory, from the first line on; for
+    /// kernels that fail before they have a log.
+    Always,
+}
+
+/// Settings of a [`crate::MicroVmRuntime`].
+#[derive(Debug, Clone)]
+pub struct MicroVmConfig {
+    /// Directory of the sandboxes' state.
+    pub root: PathBuf,
+    /// Program and first arguments of the monitor; it calls
+    /// [`crate::monitor_main`] with the arguments that follow.
+    pub monitor: Vec<OsString>,
+    /// The guest kernel, when there is one.
+    pub kernel: Option<PathBuf>,
+    /// What is added to the kernel command line.
+    pub command_line: String,
+    /// Guest memory of a bundle without a limit, MiB.
+    pub default_memory_mib: u32,
+    /// Whether the guest kernel prints its messages.
+    pub console: Console,
+    /// How long a guest may take to boot; `None` for what suits this host's KVM.
+    pub boot_timeout: Option<Duration>,
+    /// Confine the monitor by a system-call filter once the guest runs.
+    pub seccomp: bool,
+}
+
+impl MicroVmConfig {
+    /// The usual settings.
+    #[must_use]
+    pub fn new(root: PathBuf, monitor: Vec<OsString>, kernel: Option<PathBuf>) -> Self {
+        Self {
+            root,
+            monitor,
+            kernel,
+            command_line: String::new(),
+            default_memory_mib: 128,
+            console: Console::default(),
+            boot_timeout: None,
+            seccomp: true,
+        }
+    }
+}

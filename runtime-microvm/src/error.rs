@@ -1,0 +1,99 @@
+//! What can go wrong with a microVM, seen from outside its monitor.
+
+use std::io;
+
+use bulkhead_runtime::{Error, Isolation, SandboxId};
+
+use crate::monitor::report::{GuestFailure, SetupFailure};
+use crate::session::SessionError;
+use crate::session::convert::ConvertError;
+
+/// Failure of a microVM.
+#[derive(Debug, thiserror::Error)]
+pub enum MicroVmError {
+    /// The configuration names no monitor program.
+    #[error("no monitor program is configured")]
+    NoMonitor,
+    /// There is no guest kernel.
+    #[error("there is no guest kernel; `bulkhead kernel build` makes one")]
+    NoKernel,
+    /// The monitor could not be started.
+    #[error("cannot start the monitor {program}")]
+    Spawn {
+        /// Its path.
+        program: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file, socket or process could not be handled.
+    #[error("cannot {action}")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The monitor could not build the machine.
+    #[error("the monitor could not build the machine")]
+    NotCreated(#[source] SetupFailure),
+    /// The guest failed.
+    #[error("{0}")]
+    Guest(GuestFailure),
+    /// The monitor ended without a word.
+    #[error("the monitor died unexpectedly ({status}){}", said(.stderr))]
+    MonitorDied {
+        /// How.
+        status: String,
+        /// What it printed.
+        stderr: String,
+    },
+    /// The bundle asks for what a microVM cannot do.
+    #[error("the bundle cannot be run in a microVM")]
+    Convert(#[from] ConvertError),
+    /// The conversation with the guest broke.
+    #[error("the conversation with the guest broke")]
+    Session(#[source] SessionError),
+    /// The memory limit leaves no room for a kernel.
+    #[error(
+        "a memory limit of {bytes} bytes is too small for a guest kernel: {least_mib} MiB at least"
+    )]
+    MemoryLimit {
+        /// What was asked for.
+        bytes: i64,
+        /// The least that works.
+        least_mib: u32,
+    },
+}
+
+fn said(stderr: &str) -> String {
+    if stderr.is_empty() { String::new() } else { format!(": {}", stderr.trim_end()) }
+}
+
+/// Adapts an I/O error.
+pub(crate) fn io_error<E: Into<io::Error>>(
+    action: &'static str,
+) -> impl FnOnce(E) -> MicroVmError {
+    move |source| MicroVmError::Io { action, source: source.into() }
+}
+
+/// Makes it an error of the seam.
+pub(crate) fn wall(step: &'static str) -> impl FnOnce(MicroVmError) -> Error {
+    move |error| Error::Wall { isolation: Isolation::MicroVm, step, source: Box::new(error) }
+}
+
+/// The session's errors that the seam knows are its own; the rest is the wall's.
+pub(crate) fn session_error(
+    id: &SandboxId,
+    command: &str,
+    step: &'static str,
+) -> impl FnOnce(SessionError) -> Error {
+    let (id, command) = (id.clone(), command.to_owned());
+    move |error| match error {
+        SessionError::NotFound => Error::WorkloadNotFound { command },
+        SessionError::NotExecutable(source) => Error::WorkloadNotExecutable { command, source },
+        SessionError::NotRunning => Error::NotRunning { id },
+        other => wall(step)(MicroVmError::Session(other)),
+    }
+}

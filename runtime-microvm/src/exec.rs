@@ -1,0 +1,121 @@
+//! A further process in a running microVM: a session over a connection of its
+//! own.
+
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bulkhead_runtime::{
+    Clock, Error, Exit, HostProcess, Isolation, Sandbox, SandboxId, Signal, Stdio, Timeline,
+    Usage,
+};
+use oci_spec::runtime::Process;
+
+use crate::error::{session_error, wall};
+use crate::sandbox::command_of;
+use crate::session::{Session, SessionError, State, Wake, connect, convert};
+
+/// How long the guest may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// A process that was added to a microVM. Dropping it ends the process, not
+/// the microVM.
+#[derive(Debug)]
+pub struct Exec {
+    id: SandboxId,
+    session: Session,
+    timeline: Timeline,
+}
+
+impl Exec {
+    /// Connects to the guest and starts `process` in it.
+    pub fn start(
+        id: &SandboxId,
+        uds: &Path,
+        port: u32,
+        process: &Process,
+        stdio: Stdio,
+    ) -> Result<Self, Error> {
+        const STEP: &str = "starting a further process";
+        let timeline = Timeline::starting_at(bulkhead_runtime::Instant::now());
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        let mut start =
+            convert::further(process, true).map_err(|error| wall(STEP)(error.into()))?;
+        let command = command_of(&start);
+        let failed = || session_error(id, &command, STEP);
+        let stream = connect(uds, port, deadline).map_err(failed())?;
+        let mut session = Session::new(stream, stdio).map_err(failed())?;
+        start.process.stdin = session.has_stdin();
+        session.start(start).map_err(failed())?;
+        let woken = session
+            .run_until(Some(deadline), &[], |session| {
+                !matches!(session.state(), State::Silent | State::Ready | State::Starting)
+            })
+            .map_err(failed())?;
+        if woken != Wake::Done {
+            return Err(failed()(SessionError::Refused));
+        }
+        let mut exec = Self { id: id.clone(), session, timeline };
+        exec.timeline.mark(Clock::WorkloadExec);
+        Ok(exec)
+    }
+
+    fn unsupported(what: &'static str) -> Error {
+        Error::Unsupported { isolation: Isolation::MicroVm, what }
+    }
+}
+
+impl Sandbox for Exec {
+    fn id(&self) -> &SandboxId {
+        &self.id
+    }
+
+    fn start(&mut self, _interrupt: Option<BorrowedFd<'_>>) -> Result<(), Error> {
+        // It was started by `exec`.
+        Ok(())
+    }
+
+    fn exec(&mut self, _process: &Process, _stdio: Stdio) -> Result<Box<dyn Sandbox>, Error> {
+        Err(Self::unsupported("exec in a process of exec"))
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<(), Error> {
+        self.session.signal(signal).map_err(session_error(&self.id, "", "sending a signal"))
+    }
+
+    fn event_fd(&self) -> BorrowedFd<'_> {
+        self.session.event_fd()
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<Option<Exit>, Error> {
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        self.session
+            .run_until(deadline, &[], |session| session.exit().is_some())
+            .map_err(session_error(&self.id, "", "waiting for a further process"))?;
+        if let Some(first) = self.session.first_output() {
+            self.timeline.mark_at(Clock::FirstOutput, first);
+        }
+        if self.session.exit().is_some() {
+            self.timeline.mark(Clock::ExitObserved);
+        }
+        Ok(self.session.exit())
+    }
+
+    fn usage(&self) -> Result<Usage, Error> {
+        Err(Self::unsupported("accounting for a single process"))
+    }
+
+    fn processes(&self) -> Result<Vec<HostProcess>, Error> {
+        // It lives in the guest only.
+        Ok(Vec::new())
+    }
+
+    fn timeline(&self) -> Timeline {
+        self.timeline
+    }
+
+    fn delete(&mut self) -> Result<(), Error> {
+        // The connection's end, when this value is dropped, ends the process.
+        Ok(())
+    }
+}

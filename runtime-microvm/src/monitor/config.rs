@@ -1,0 +1,39 @@
+//! What a monitor is told at its start.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything a monitor needs to know; the paths are absolute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MonitorConfig {
+    /// The sandbox's directory, in which the monitor makes its files.
+    pub state_dir: PathBuf,
+    /// The process that dies with the monitor, or rather the other way round.
+    pub parent: i32,
+    /// Guest memory, MiB.
+    pub memory_mib: u32,
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// What is added to its command line.
+    pub command_line: String,
+    /// The root filesystem.
+    pub disk: PathBuf,
+    /// Print the kernel's messages to [`files::CONSOLE`].
+    pub console: bool,
+    /// How long the guest may take until its PID 1 is ready.
+    pub boot_timeout: Duration,
+    /// Give up every system call the monitor does not need.
+    pub seccomp: bool,
+}
+
+/// Names of the files in the state directory.
+pub mod files {
+    /// The clocks, see [`crate::timeline`].
+    pub const TIMELINE: &str = "timeline";
+    /// The host's side of vsock.
+    pub const VSOCK: &str = "vsock";
+    /// What the guest's serial port printed.
+    pub const CONSOLE: &str = "console.log";
+}

@@ -1,0 +1,141 @@
+//! The process that runs one microVM.
+//!
+//! Two threads: one runs the virtual processor and serves its accesses, the
+//! other waits for everything else (host sockets, the clock, the end of either
+//! process). They meet in the devices, one at a time.
+
+pub(crate) mod channel;
+pub(crate) mod config;
+mod event_loop;
+mod processor;
+mod raw;
+pub(crate) mod report;
+mod seccomp;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use bulkhead_runtime::Clock;
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
+
+use crate::devices::virtio::vsock::Vsock;
+use crate::kvm::flavour;
+use crate::machine::{Guest, Linux, Machine, MachineConfig, MachineError};
+use crate::timeline::SharedTimeline;
+use channel::Channel;
+use config::{MonitorConfig, files};
+use report::{Report, SetupFailure};
+
+/// A monitor that could not begin its work.
+#[derive(Debug, thiserror::Error)]
+enum MonitorError {
+    /// The configuration did not arrive.
+    #[error("cannot read the configuration from standard input")]
+    Config(#[source] io::Error),
+    /// The process could not be set up.
+    #[error("cannot {action}")]
+    Process {
+        action: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    /// The machine could not be built.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The system-call filter could not be made or loaded.
+    #[error("cannot load the system-call filter")]
+    Seccomp(#[source] seccompiler::Error),
+}
+
+fn process(action: &'static str) -> impl FnOnce(io::Error) -> MonitorError {
+    move |source| MonitorError::Process { action, source }
+}
+
+/// The monitor's `main`: `bulkhead microvm-monitor` and nothing before it,
+/// since every millisecond here is a millisecond of the guest's start.
+///
+/// `args` are those behind the verb: the state directory, which only serves to
+/// recognise the process, or `--raw FILE` to run a few bytes of machine code.
+pub fn monitor_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let [flag, file] = &args[..]
+        && flag == "--raw"
+    {
+        return raw::run(file.as_ref());
+    }
+    // SAFETY: standard input is the channel, by the contract with the process that
+    // started us; nothing else in this process uses it.
+    let channel = Channel::from_fd(unsafe { OwnedFd::from_raw_fd(libc::STDIN_FILENO) });
+    match run(&channel) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let failure = Report::NotCreated(SetupFailure::from_error(&error));
+            // Nobody may be there to hear it.
+            drop(channel.send(&failure, &[]));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(channel: &Channel) -> Result<(), MonitorError> {
+    let (config, _) = channel
+        .receive::<MonitorConfig>(true)
+        .and_then(|message| message.ok_or(io::ErrorKind::UnexpectedEof.into()))
+        .map_err(MonitorError::Config)?;
+    let signals = event_loop::die_with(config.parent)?;
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+        .map_err(|errno| process("make an epoll descriptor")(errno.into()))?;
+    let epoll = Arc::new(epoll);
+    let timeline = SharedTimeline::open(&config.state_dir.join(files::TIMELINE))
+        .map_err(process("map the timeline"))?;
+    let timeline = Arc::new(timeline);
+
+    let machine = build(&config, &timeline, &epoll)?;
+    timeline.mark(Clock::SandboxCreated);
+    let (vcpu, io, rest) = machine.split();
+    let filters = config.seccomp.then(seccomp::filters).transpose()?;
+    let (vcpu_filter, own_filter) = filters.unzip();
+    let processor = processor::start(vcpu, io, rest.ram.clone(), timeline.clone(), vcpu_filter)
+        .map_err(process("start the processor's thread"))?;
+
+    let fds: Vec<_> = rest.stats.iter().map(AsFd::as_fd).collect();
+    channel.send(&Report::Created, &fds).map_err(process("report to the caller"))?;
+    let watched = event_loop::Watched {
+        channel,
+        processor: &processor,
+        timeline: &timeline,
+        signals,
+        config: &config,
+    };
+    event_loop::run(&watched, &rest, &epoll, own_filter)
+}
+
+fn build(
+    config: &MonitorConfig,
+    timeline: &Arc<SharedTimeline>,
+    epoll: &Arc<Epoll>,
+) -> Result<Machine, MonitorError> {
+    let console = config
+        .console
+        .then(|| std::fs::File::create(config.state_dir.join(files::CONSOLE)))
+        .transpose()
+        .map_err(process("make the console log"))?;
+    let vsock = Vsock::new(config.state_dir.join(files::VSOCK), epoll.clone())
+        .map_err(MachineError::from)?;
+    let machine = Machine::build(MachineConfig {
+        memory_mib: config.memory_mib,
+        guest: Guest::Linux(Linux {
+            kernel: config.kernel.clone(),
+            extra_command_line: config.command_line.clone(),
+            disk: config.disk.clone(),
+            vsock,
+            console,
+        }),
+        timeline: timeline.clone(),
+        intel: flavour::needs_tss_address(),
+    })?;
+    Ok(machine)
+}

@@ -1,0 +1,115 @@
+//! The thread that runs the virtual processor.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use bulkhead_runtime::Clock;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use seccompiler::BpfProgram;
+
+use crate::kvm::{GuestRam, Vcpu};
+use crate::machine::Io;
+use crate::timeline::SharedTimeline;
+use crate::vcpu_loop::{self, Ending};
+
+/// Stack of the thread: its deepest call is a request of a device, which has
+/// its buffers on the heap.
+const STACK_BYTES: usize = 64 << 10;
+/// Interrupts `KVM_RUN`; `SIGRTMIN` itself is left to the C library.
+pub const KICK: fn() -> libc::c_int = || libc::SIGRTMIN() + 1;
+
+/// A running processor.
+#[derive(Debug)]
+pub struct Processor {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stop: AtomicBool,
+    thread_id: std::sync::OnceLock<libc::pid_t>,
+    ended: EventFd,
+    ending: Mutex<Option<Ending>>,
+}
+
+extern "C" fn ignore(_signal: libc::c_int) {}
+
+/// Starts the processor; the clock of the first instruction is stamped right
+/// before it.
+pub fn start(
+    mut vcpu: Vcpu,
+    mut io: Io,
+    ram: Arc<GuestRam>,
+    timeline: Arc<SharedTimeline>,
+    filter: Option<BpfProgram>,
+) -> io::Result<Processor> {
+    // SAFETY: the handler does nothing; it is there so that the signal interrupts
+    // KVM_RUN instead of killing the process.
+    let previous = unsafe { libc::signal(KICK(), ignore as *const () as libc::sighandler_t) };
+    if previous == libc::SIG_ERR {
+        return Err(io::Error::last_os_error());
+    }
+    let shared = Arc::new(Shared {
+        stop: AtomicBool::new(false),
+        thread_id: std::sync::OnceLock::new(),
+        ended: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+        ending: Mutex::new(None),
+    });
+    let of_thread = shared.clone();
+    thread::Builder::new().name("vcpu".into()).stack_size(STACK_BYTES).spawn(move || {
+        let shared = of_thread;
+        // SAFETY: gettid always succeeds.
+        shared.thread_id.get_or_init(|| unsafe { libc::gettid() });
+        let ending = match filter.as_deref().map(seccompiler::apply_filter) {
+            Some(Err(error)) => Ending::UnexpectedExit(format!("no filter: {error}")),
+            _ => {
+                timeline.mark(Clock::FirstGuestInstruction);
+                vcpu_loop::run(&mut vcpu, &mut io, &ram, &shared.stop)
+            }
+        };
+        *shared.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(ending);
+        // The counter of a fresh eventfd cannot overflow by one.
+        let _ = shared.ended.write(1);
+        // The machine's descriptors are closed by the end of the process, off the
+        // path anybody waits for.
+        std::mem::forget((vcpu, io));
+    })?;
+    Ok(Processor { shared })
+}
+
+impl Processor {
+    /// Polls readable once the machine has ended.
+    pub fn ended(&self) -> BorrowedFd<'_> {
+        self.shared.ended.as_fd()
+    }
+
+    /// Waits until the machine has ended.
+    pub fn wait(&self) -> io::Result<()> {
+        let mut fds = [PollFd::new(self.ended(), PollFlags::POLLIN)];
+        loop {
+            match poll(&mut fds, PollTimeout::NONE) {
+                Err(nix::errno::Errno::EINTR) => {}
+                other => return other.map(drop).map_err(Into::into),
+            }
+        }
+    }
+
+    /// How the machine ended, once it has.
+    pub fn ending(&self) -> Option<Ending> {
+        self.shared.ending.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Asks the processor to stop. A signal that arrives just before `KVM_RUN`
+    /// is lost: ask again until it has ended.
+    pub fn stop(&self) {
+        self.shared.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.shared.thread_id.get() {
+            // SAFETY: sends a signal to a thread of our own process, which handles it.
+            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), *thread, KICK()) };
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! A monitor, seen from the process that started it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use bulkhead_runtime::KvmStats;
+
+use crate::config::MicroVmConfig;
+use crate::error::{MicroVmError, io_error};
+use crate::kvm::StatsReader;
+use crate::monitor::channel::Channel;
+use crate::monitor::config::MonitorConfig;
+use crate::monitor::report::{GuestFailure, Report};
+
+/// What the monitor prints, which is nothing unless it is broken.
+const STDERR: &str = "monitor.log";
+
+/// A started monitor. Dropping it kills it.
+#[derive(Debug)]
+pub struct MonitorProcess {
+    child: Child,
+    channel: Channel,
+    stats: Vec<StatsReader>,
+}
+
+/// How a machine ended, as far as the monitor said so.
+#[derive(Debug)]
+pub enum MachineEnd {
+    /// The guest powered off.
+    PowerOff,
+    /// The guest failed.
+    Failed(GuestFailure),
+}
+
+impl MonitorProcess {
+    /// Starts a monitor and waits until its machine is up.
+    pub fn start(
+        runtime: &MicroVmConfig,
+        config: &MonitorConfig,
+    ) -> Result<Self, MicroVmError> {
+        let [program, args @ ..] = &runtime.monitor[..] else {
+            return Err(MicroVmError::NoMonitor);
+        };
+        let (channel, theirs) = Channel::pair().map_err(io_error("make a socket pair"))?;
+        let stderr = File::create(config.state_dir.join(STDERR))
+            .map_err(io_error("make the monitor's log"))?;
+        let child = Command::new(program)
+            .args(args)
+            .arg(&config.state_dir)
+            .env_clear()
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            // Its own group at once: Ctrl-C is for us, who end it in good order.
+            .process_group(0)
+            .spawn()
+            .map_err(|source| MicroVmError::Spawn {
+                program: program.display().to_string(),
+                source,
+            })?;
+        let mut monitor = Self { child, channel, stats: Vec::new() };
+        // A monitor that dies right away is reported below, with what it said.
+        drop(monitor.channel.send(config, &[]));
+        monitor.await_creation(&config.state_dir)?;
+        Ok(monitor)
+    }
+
+    fn await_creation(&mut self, state_dir: &Path) -> Result<(), MicroVmError> {
+        match self.channel.receive::<Report>(true) {
+            Ok(Some((Report::Created, fds))) => self.keep_stats(fds),
+            Ok(Some((Report::NotCreated(failure), _))) => {
+                Err(MicroVmError::NotCreated(failure))
+            }
+            Ok(Some((Report::Ended { failure: Some(failure), .. }, _))) => {
+                Err(MicroVmError::Guest(failure))
+            }
+            Ok(Some((Report::Ended { .. }, _)) | None) => Err(self.died(state_dir)),
+            Err(error) => Err(io_error("understand the monitor")(error)),
+        }
+    }
+
+    fn keep_stats(&mut self, fds: Vec<OwnedFd>) -> Result<(), MicroVmError> {
+        self.stats = fds
+            .into_iter()
+            .map(StatsReader::new)
+            .collect::<io::Result<_>>()
+            .map_err(io_error("read the layout of KVM's statistics"))?;
+        Ok(())
+    }
+
+    /// Its process id, valid as long as it has not been [killed](Self::kill).
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap_or(0)
+    }
+
+    /// Polls readable once the machine has ended or the monitor is gone.
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
+    }
+
+    /// How the machine ended, once it has; `wait` for it or only look.
+    pub fn end(
+        &mut self,
+        wait: bool,
+        state_dir: &Path,
+    ) -> Result<Option<MachineEnd>, MicroVmError> {
+        match self.channel.receive::<Report>(wait) {
+            Ok(Some((Report::Ended { failure, .. }, _))) => {
+                Ok(Some(failure.map_or(MachineEnd::PowerOff, MachineEnd::Failed)))
+            }
+            Ok(Some((Report::NotCreated(failure), _))) => {
+                Err(MicroVmError::NotCreated(failure))
+            }
+            Ok(Some((Report::Created, _)) | None) => Err(self.died(state_dir)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(io_error("understand the monitor")(error)),
+        }
+    }
+
+    fn died(&mut self, state_dir: &Path) -> MicroVmError {
+        // It has closed the channel, which it does only by ending.
+        let status = match self.child.wait() {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let stderr = std::fs::read_to_string(state_dir.join(STDERR)).unwrap_or_default();
+        MicroVmError::MonitorDied { status, stderr }
+    }
+
+    /// KVM's counters now; none where KVM keeps none.
+    pub fn kvm_stats(&self) -> Result<Option<KvmStats>, MicroVmError> {
+        if self.stats.is_empty() {
+            return Ok(None);
+        }
+        let mut stats = KvmStats::default();
+        for reader in &self.stats {
+            reader.add_to(&mut stats).map_err(io_error("read KVM's statistics"))?;
+        }
+        Ok(Some(stats))
+    }
+
+    /// Ends it and waits until it is gone. Idempotent.
+    pub fn kill(&mut self) -> Result<(), MicroVmError> {
+        // Each descriptor of a VM's statistics keeps the VM.
+        self.stats.clear();
+        self.child.kill().map_err(io_error("kill the monitor"))?;
+        self.child.wait().map(drop).map_err(io_error("wait for the monitor"))
+    }
+}
+
+impl Drop for MonitorProcess {
+    fn drop(&mut self) {
+        // Nothing is left to do about a monitor that cannot be killed.
+        drop(self.kill());
+    }
+}
