@@ -108,7 +108,8 @@ impl Interleaving<'_> {
                 let warm_up = pace.done < self.blocks.warm_up;
                 let begun = Instant::now();
                 let result = sample(Slot { runtime, block: pace.done, position, warm_up });
-                if matches!(result, Err(SampleError::Interrupted)) {
+                if result.is_err() && self.stop.requested() {
+                    // Ctrl-C reaches the workload too: its end is no failure.
                     return (tallies, Err(Stopped));
                 }
                 tallies[runtime].record(result, begun.elapsed());
@@ -263,8 +264,11 @@ mod tests {
             Ok(())
         });
         assert_eq!((samples, result), (4, Err(Stopped)));
-        let (tallies, result) =
-            run(BLOCKS, &AtomicBool::new(false), |_| Err(SampleError::Interrupted));
+        flag.store(false, Ordering::Relaxed);
+        let (tallies, result) = run(BLOCKS, &flag, |_| {
+            flag.store(true, Ordering::Relaxed);
+            Err(SampleError::Failed { code: 130, output: String::new() })
+        });
         assert_eq!(result, Err(Stopped));
         assert!(
             tallies.iter().all(|tally| tally.failures == 0),

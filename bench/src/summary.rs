@@ -221,3 +221,111 @@ fn to_real(value: u64) -> f64 {
 fn signed_to_real(value: i64) -> f64 {
     value as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bulkhead_reports::schema::{BootSample, DensitySample, OperationSample};
+    use rand::SeedableRng;
+
+    const RUNTIMES: [&str; 2] = ["native", "container"];
+
+    fn boot(runtime: &str, first_output: u64, warm_up: bool) -> BootSample {
+        BootSample {
+            runtime: runtime.to_owned(),
+            block: 0,
+            position: 0,
+            warm_up,
+            clocks_ns: [("first_output".to_owned(), first_output)].into(),
+            kvm: BTreeMap::new(),
+            exit_code: 0,
+        }
+    }
+
+    fn operation(runtime: &str, ns_per_operation: f64) -> OperationSample {
+        OperationSample {
+            runtime: runtime.to_owned(),
+            block: 0,
+            operation: "getppid".to_owned(),
+            iterations: 1,
+            ns_per_operation,
+        }
+    }
+
+    fn tables(samples: &Samples, noise_floor: f64) -> (Vec<Cell>, Vec<Ratio>) {
+        let runtimes = RUNTIMES.map(str::to_owned);
+        let summary = Summary { runtimes: &runtimes, samples, noise_floor };
+        summary.tables(&mut Generator::seed_from_u64(1))
+    }
+
+    /// `n` samples around 100 natively and 110 in the container.
+    fn ten_percent_apart(n: u32) -> Samples {
+        let samples = (0..n).flat_map(|index| {
+            let jitter = f64::from(index % 5) / 10.0;
+            [operation("native", 100.0 + jitter), operation("container", 110.0 + jitter)]
+        });
+        Samples { syscalls: samples.collect(), ..Samples::default() }
+    }
+
+    #[test]
+    fn warm_ups_are_not_counted() {
+        let mut samples = Samples::default();
+        samples.boot.push(boot("native", 9_000, true));
+        samples.boot.extend([3, 1, 2].map(|at| boot("native", at, false)));
+        let (cells, ratios) = tables(&samples, 0.0);
+        let [cell] = &cells[..] else { panic!("{cells:?}") };
+        assert_eq!((cell.metric.as_str(), cell.n), ("request→first_output", 3));
+        assert_eq!((cell.min, cell.median, cell.max), (1.0, 2.0, 3.0));
+        assert!(cell.low.is_nan() && cell.high.is_nan(), "three samples have no interval");
+        assert!(ratios.is_empty());
+    }
+
+    #[test]
+    fn quantiles_are_given_where_samples_support_them() {
+        let given = |n| {
+            let (cells, _) = tables(&ten_percent_apart(n), 0.0);
+            (cells[0].p90.is_some(), cells[0].p99.is_some())
+        };
+        assert_eq!(given(19), (false, false));
+        assert_eq!(given(20), (true, false));
+        assert_eq!(given(200), (true, true));
+    }
+
+    #[test]
+    fn a_difference_must_exceed_the_noise_floor() {
+        let (_, ratios) = tables(&ten_percent_apart(12), 0.0);
+        let [ratio] = &ratios[..] else { panic!("{ratios:?}") };
+        assert_eq!((&*ratio.runtime, &*ratio.baseline), ("container", "native"));
+        assert!((ratio.ratio - 1.1).abs() < 0.01 && ratio.distinguishable, "{ratio:?}");
+        let (_, ratios) = tables(&ten_percent_apart(12), 0.2);
+        assert!(!ratios[0].distinguishable);
+    }
+
+    #[test]
+    fn too_few_samples_are_never_distinguishable() {
+        let (_, ratios) = tables(&ten_percent_apart(5), 0.0);
+        assert!(!ratios[0].distinguishable && ratios[0].low.is_nan());
+    }
+
+    #[test]
+    fn the_slope_is_bytes_for_each_sandbox() {
+        let density = [1, 2, 4, 8].map(|count| DensitySample {
+            runtime: "container".to_owned(),
+            repetition: 0,
+            count,
+            used_bytes: 500 + 300 * i64::from(count),
+            pss_bytes: [
+                ("workload".to_owned(), 100 * u64::from(count)),
+                ("helper".to_owned(), 20 * u64::from(count)),
+            ]
+            .into(),
+            kernel_bytes: None,
+        });
+        let samples = Samples { density: density.to_vec(), ..Samples::default() };
+        let runtimes = RUNTIMES.map(str::to_owned);
+        let summary = Summary { runtimes: &runtimes, samples: &samples, noise_floor: 0.0 };
+        let [used, pss] = &summary.fits()[..] else { panic!("two fits") };
+        assert!((used.slope - 300.0).abs() < 1e-6 && (used.intercept - 500.0).abs() < 1e-6);
+        assert!((pss.slope - 120.0).abs() < 1e-6 && pss.n == 4);
+    }
+}

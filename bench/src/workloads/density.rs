@@ -79,14 +79,17 @@ fn climb(
         climb.take_down()?;
         Ok(end)
     });
+    if bench.stop.requested() {
+        // Ctrl-C reaches the workloads too: their end is no failure.
+        return Err(Stopped);
+    }
     let reason = match outcome {
         Ok(End::Top) => return Ok(()),
-        Err(SampleError::Interrupted) => return Err(Stopped),
         Ok(End::Short(reason)) => reason,
         Err(error) => format!("climb {}: {}", repetition + 1, crate::chain(&error)),
     };
     bench.samples.omit(NAME, contender.name(), reason);
-    if bench.stop.requested() { Err(Stopped) } else { Ok(()) }
+    Ok(())
 }
 
 /// How a climb ended that did not fail.
