@@ -3,7 +3,7 @@
 use crate::operations::{BARE_CALL, CONTROL};
 use crate::schema::Cell;
 use crate::units::{Measured, Unit};
-use crate::view::{View, Wall, median, slope};
+use crate::view::{NOT_FROM_ZERO, View, Wall, is_within_noise, median, slope};
 
 /// One question and each runtime's answer.
 #[derive(Debug, Clone)]
@@ -58,18 +58,23 @@ fn start(view: &View<'_>) -> Question {
 }
 
 fn memory(view: &View<'_>) -> Question {
-    let metric = ["used_bytes", "pss_bytes"]
-        .into_iter()
-        .find(|metric| view.results.fits.iter().any(|fit| fit.metric == *metric));
-    let metric = metric.unwrap_or("used_bytes");
     let found = view.walls.iter().filter_map(|wall| {
-        let fit = view.fit(wall.name, metric)?;
-        Some(Found { wall, raw: fit.slope, figure: slope(fit), comparison: String::new() })
+        let used = view.fit(wall.name, "used_bytes");
+        let pss = view.fit(wall.name, "pss_bytes");
+        let chief = used.or(pss)?;
+        let nothing = used.filter(|fit| is_within_noise(fit)).map(|_| NOT_FROM_ZERO.to_owned());
+        let other = used.and(pss).map(|fit| format!("PSS {}", slope(fit)));
+        let beside: Vec<String> = nothing.into_iter().chain(other).collect();
+        Some(Found {
+            wall,
+            raw: chief.slope,
+            figure: slope(chief),
+            comparison: beside.join("; "),
+        })
     });
-    let way = if metric == "used_bytes" { "host memory" } else { "proportional set size" };
     Question {
         title: "To keep",
-        about: format!("{way} for each further idle sandbox, slope of the fit"),
+        about: "host memory for each further idle sandbox, slope of the fit".to_owned(),
         answers: with_bars(found.collect()),
     }
 }
@@ -102,8 +107,8 @@ fn operation_answers(view: &View<'_>, operation: &str) -> Vec<Answer> {
 }
 
 fn from_cell<'v, 'a>(view: &View<'a>, wall: &'v Wall<'a>, cell: &Cell) -> Found<'v, 'a> {
-    let ratios = view.ratios(&cell.workload, &cell.metric, &cell.runtime);
-    let compared: Vec<String> = ratios.into_iter().map(|ratio| view.compared(ratio)).collect();
+    let compared: Vec<String> =
+        view.chief_ratios(cell).into_iter().map(|ratio| view.compared(ratio)).collect();
     Found { wall, raw: cell.median, figure: median(cell), comparison: compared.join("; ") }
 }
 
@@ -139,9 +144,10 @@ pub fn sentences(view: &View<'_>) -> Vec<String> {
     let said = |wall: &Wall<'_>| {
         let start =
             view.start(wall.name).map(|cell| format!("starts in {}", median(cell).value));
-        let memory = view
-            .fit(wall.name, "used_bytes")
-            .map(|fit| format!("takes {} of memory", Unit::Bytes.show(fit.slope)));
+        let fits = ["used_bytes", "pss_bytes"].map(|metric| view.fit(wall.name, metric));
+        let risen = fits.into_iter().flatten().find(|fit| !is_within_noise(fit));
+        let memory =
+            risen.map(|fit| format!("takes {} of memory", Unit::Bytes.show(fit.slope)));
         let call = view
             .cell("syscalls", BARE_CALL, wall.name)
             .map(|cell| format!("pays {} for a system call", median(cell).value));
@@ -175,6 +181,20 @@ mod tests {
         assert!(start[2].comparison.contains("× native"), "{}", start[2].comparison);
         let control = &questions[3].answers;
         assert!((control[0].bar - control[2].bar).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_slope_within_noise_is_said_to_be_and_not_quoted() {
+        let mut results = sample::results();
+        for fit in results.fits.iter_mut().filter(|fit| fit.metric == "used_bytes") {
+            (fit.slope, fit.slope_low, fit.slope_high) = (-70_000.0, -150_000.0, 16_000.0);
+        }
+        let view = View::new(&results);
+        let keep = &questions(&view)[1].answers[1];
+        let pss = slope(view.fit("container", "pss_bytes").unwrap());
+        assert_eq!(keep.comparison, format!("{NOT_FROM_ZERO}; PSS {pss}"));
+        assert!(keep.bar.abs() < f64::EPSILON);
+        assert!(sentences(&view)[1].contains(&format!("takes {} of memory", pss.value)));
     }
 
     #[test]

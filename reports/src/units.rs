@@ -208,7 +208,8 @@ fn exponent(value: f64) -> i32 {
 }
 
 fn round_significant(value: f64) -> f64 {
-    let scale = 10_f64.powi(DIGITS - 1 - exponent(value));
+    // Whole numbers are shown whole, however many digits they have.
+    let scale = 10_f64.powi((DIGITS - 1 - exponent(value)).max(0));
     if scale.is_finite() && scale > 0.0 { (value * scale).round() / scale } else { value }
 }
 
@@ -282,6 +283,7 @@ mod tests {
         assert_eq!(plain(&Unit::Bytes.show(512.0)), "512 B");
         assert_eq!(plain(&Unit::Bytes.show(1_023.0)), "1,023 B");
         assert_eq!(plain(&Unit::Bytes.show(1_536.0)), "1.50 KiB");
+        assert_eq!(plain(&Unit::Bytes.show(1_048_575.9)), "1.00 MiB");
         assert_eq!(plain(&Unit::Bytes.show(64.0 * 1_048_576.0)), "64.0 MiB");
         assert_eq!(plain(&Unit::Bytes.show(-2.0 * 1_073_741_824.0)), "-2.00 GiB");
     }

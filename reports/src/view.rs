@@ -16,6 +16,9 @@ pub const EMULATED: &str = "This host's KVM emulates guest kernel code one instr
 /// What is said when two runtimes do not differ beyond noise.
 pub const NOT_DISTINGUISHABLE: &str = "not distinguishable";
 
+/// Said of a slope whose interval includes zero.
+pub const NOT_FROM_ZERO: &str = "not distinguishable from zero";
+
 /// One runtime as it appears in tables and charts.
 #[derive(Debug, Clone)]
 pub struct Wall<'a> {
@@ -72,9 +75,9 @@ impl<'a> View<'a> {
         wall.map_or_else(|| printable(name), |wall| wall.label.clone())
     }
 
-    /// MicroVM figures from this host need the warning.
+    /// There are figures here that need the warning.
     pub fn emulated(&self) -> bool {
-        self.results.host.kvm.as_ref().is_some_and(|kvm| kvm.emulates_guest_kernel)
+        self.walls.iter().any(|wall| wall.label.contains(MARK))
     }
 
     /// The summary of one metric of one runtime.
@@ -155,6 +158,15 @@ impl<'a> View<'a> {
         omissions
     }
 
+    /// The comparisons worth a line beside a figure: with the baseline, and with
+    /// the runtime after it. All others are in the tables of the appendix.
+    pub fn chief_ratios(&self, cell: &Cell) -> Vec<&'a Ratio> {
+        let chief: Vec<&str> = self.walls.iter().take(2).map(|wall| wall.name).collect();
+        let mut ratios = self.ratios(&cell.workload, &cell.metric, &cell.runtime);
+        ratios.retain(|ratio| chief.contains(&ratio.baseline.as_str()));
+        ratios
+    }
+
     /// "12.4× native [12.1, 12.8]", or that there is no difference to speak of.
     pub fn compared(&self, ratio: &Ratio) -> String {
         let figure = units::ratio(ratio.ratio, ratio.low, ratio.high);
@@ -177,6 +189,11 @@ pub fn median(cell: &Cell) -> Measured {
 /// A fit's slope and interval.
 pub fn slope(fit: &Fit) -> Measured {
     Unit::Bytes.measured(fit.slope, fit.slope_low, fit.slope_high)
+}
+
+/// The line is not known to rise.
+pub fn is_within_noise(fit: &Fit) -> bool {
+    fit.slope_low <= 0.0 && fit.slope_high >= 0.0
 }
 
 /// The host in one line.

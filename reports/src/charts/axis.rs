@@ -93,6 +93,12 @@ impl Axis {
 
     fn logarithmic_ticks(&self, unit: Unit, most: f64) -> Vec<f64> {
         let decades = self.high - self.low;
+        if decades < 0.5 {
+            // So short a stretch is nearly linear: 0.95, 1, 1.05.
+            let (low, high) = (10_f64.powf(self.low), 10_f64.powf(self.high));
+            let linear = Self { scale: Scale::Linear, low, high, ..self.clone() };
+            return linear.linear_ticks(unit, most);
+        }
         let multiples: &[f64] = if decades * 6.0 <= most {
             &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0]
         } else if decades * 3.0 <= most {
@@ -167,11 +173,19 @@ mod tests {
     }
 
     #[test]
+    fn a_short_stretch_of_a_logarithmic_axis_still_has_marks() {
+        let ticks = Axis::logarithmic(&[0.95, 1.0, 1.06], 0.0, 1.0).ticks(Unit::Count, 10);
+        assert!(ticks.len() >= 5, "{ticks:?}");
+        assert!(ticks.iter().any(|tick| (tick - 1.0).abs() < 1e-9), "{ticks:?}");
+    }
+
+    #[test]
     fn sizes_have_binary_ticks() {
         let mib = 1_048_576.0;
         let axis = Axis::from_zero(&[95.0 * mib], 0.0, 1.0);
         assert_eq!(axis.ticks(Unit::Bytes, 5), [0.0, 50.0 * mib, 100.0 * mib]);
         assert_eq!(tick_label(Unit::Bytes, 50.0 * mib), "50 MiB");
+        assert_eq!(tick_label(Unit::Bytes, mib * (1.0 - 1e-15)), "1 MiB");
         assert_eq!(tick_label(Unit::Count, 0.25), "0.25");
     }
 

@@ -7,7 +7,7 @@ use crate::clocks::{self, FIRST_OUTPUT, Phase};
 use crate::operations::meaning;
 use crate::schema::{Cell, DensitySample, Fit};
 use crate::units::{Measured, NO_FIGURE, Unit, count, float, probability, times, whole};
-use crate::view::{View, Wall, median, printable, slope};
+use crate::view::{NOT_FROM_ZERO, View, Wall, is_within_noise, median, printable, slope};
 
 /// Start time of each runtime.
 pub fn starts(view: &View<'_>) -> Table {
@@ -148,6 +148,9 @@ fn agreement(used: Option<&Fit>, pss: Option<&Fit>) -> String {
     let (Some(used), Some(pss)) = (used, pss) else {
         return NO_FIGURE.to_owned();
     };
+    if is_within_noise(used) {
+        return format!("host memory {NOT_FROM_ZERO}");
+    }
     let overlap = used.slope_low <= pss.slope_high && pss.slope_low <= used.slope_high;
     if overlap {
         "intervals overlap".to_owned()
@@ -212,8 +215,8 @@ pub fn operations(view: &View<'_>) -> Table {
 }
 
 fn operation_cell(view: &View<'_>, cell: &Cell) -> Datum {
-    let ratios = view.ratios("syscalls", &cell.metric, &cell.runtime);
-    let aside: Vec<String> = ratios.into_iter().map(|ratio| view.compared(ratio)).collect();
+    let ratios = view.chief_ratios(cell).into_iter();
+    let aside: Vec<String> = ratios.map(|ratio| view.compared(ratio)).collect();
     with(median(cell).to_string(), aside.join("; "))
 }
 
@@ -325,6 +328,9 @@ mod tests {
         let near = Fit { slope: 2.0, slope_low: 1.9, slope_high: 2.1, ..fits[1].clone() };
         assert_eq!(agreement(Some(&far), Some(&near)), "differ: host memory is 1.50× PSS");
         assert_eq!(agreement(Some(&near), Some(&near)), "intervals overlap");
+        let flat = Fit { slope: -1.0, slope_low: -2.0, slope_high: 0.5, ..far };
+        let said = "host memory not distinguishable from zero";
+        assert_eq!(agreement(Some(&flat), Some(&near)), said);
         assert_eq!(agreement(None, Some(&near)), NO_FIGURE);
     }
 }
