@@ -49,17 +49,13 @@ impl Store {
                 kept.add(&self.load(digest)?);
             }
         }
+        // First, so that what is swept there below finds its name free.
+        garbage.leftovers = self.clear_scratch()?;
         for (dir, wanted) in
             [("blobs/sha256", &kept.blobs), ("layers", &kept.layers), ("disks", &kept.images)]
         {
             garbage.parts += self.sweep(dir, wanted)?;
-        }
-        let scratch = self.scratch();
-        // Layers on their way out are in there as well.
-        garbage.leftovers =
-            list_dir(&scratch)?.iter().filter(|name| !name.starts_with(SWEPT)).count();
-        for name in list_dir(&scratch)? {
-            remove_tree(&scratch.join(name))?;
+            self.clear_scratch()?;
         }
         Ok(garbage)
     }
@@ -77,6 +73,16 @@ impl Store {
         Ok(true)
     }
 
+    /// Removes what is half made, or half removed; returns how many things.
+    fn clear_scratch(&self) -> Result<usize, FileError> {
+        let scratch = self.scratch();
+        let names = list_dir(&scratch)?;
+        for name in &names {
+            remove_tree(&scratch.join(name))?;
+        }
+        Ok(names.len())
+    }
+
     /// Moves all entries that are not wanted to `tmp/`: removing a layer takes
     /// time, and one that is half removed must not be found under its name.
     fn sweep(&self, dir: &str, wanted: &BTreeSet<Digest>) -> Result<usize, FileError> {
@@ -88,16 +94,13 @@ impl Store {
                 continue;
             }
             let from = dir.join(&name);
-            fs::rename(&from, self.scratch().join(format!("{SWEPT}{swept}-{name}")))
+            fs::rename(&from, self.scratch().join(&name))
                 .map_err(FileError::on("remove", &from))?;
             swept += 1;
         }
         Ok(swept)
     }
 }
-
-/// Prefix of things in `tmp/` that were swept there.
-const SWEPT: &str = "swept-";
 
 /// What the images that stay need.
 #[derive(Default)]

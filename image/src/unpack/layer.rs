@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, Write};
-use std::ops::Bound;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -19,40 +18,32 @@ use tar::EntryType;
 use super::metadata::{Metadata, Privilege};
 use super::path::LayerPath;
 use super::root::{Occupant, Root, occupant, remove_tree};
+use super::whiteout::is_mark;
 use super::{EntryError, LimitError, UnpackError, UnpackLimits, entry_error};
 use crate::merged::MergedView;
-use crate::overlay;
 use crate::tarball::{Entry, TarReader, lossy};
-
-/// Prefix of the name of a whiteout (image-spec, "Whiteouts").
-const WHITEOUT: &[u8] = b".wh.";
-/// Makes the directory it is in opaque (image-spec, "Opaque Whiteout").
-const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Prefix of the bookkeeping of AUFS, for which whiteouts were invented; old
-/// images have such entries, and everybody ignores them.
-const AUFS: &[u8] = b".wh..wh.";
 
 /// A layer being unpacked.
 pub(super) struct Layer<'a> {
-    root: Root,
-    below: Option<&'a MergedView>,
+    pub(super) root: Root,
+    pub(super) below: Option<&'a MergedView>,
     limits: UnpackLimits,
-    privilege: Privilege,
+    pub(super) privilege: Privilege,
     /// Directories made so far. Their attributes are set at the end: making
     /// files in them changes their times, modes can forbid it, and default
     /// ACLs would reach the files.
-    directories: BTreeMap<Vec<u8>, Directory>,
+    pub(super) directories: BTreeMap<Vec<u8>, Directory>,
     file_bytes: u64,
     entries: u64,
 }
 
 /// What is known of a directory.
 #[derive(Default)]
-struct Directory {
+pub(super) struct Directory {
     /// `None` as long as only entries in it have been seen, not its own.
-    metadata: Option<Metadata>,
+    pub metadata: Option<Metadata>,
     /// It hides what layers below have there.
-    opaque: bool,
+    pub opaque: bool,
 }
 
 impl<'a> Layer<'a> {
@@ -91,14 +82,6 @@ impl<'a> Layer<'a> {
         Ok(())
     }
 
-    /// Gives all directories their attributes, the inner ones first.
-    pub fn finish(&mut self) -> Result<(), UnpackError> {
-        for (path, directory) in std::mem::take(&mut self.directories).into_iter().rev() {
-            self.finish_directory(&path, directory).map_err(entry_error(&path))?;
-        }
-        Ok(())
-    }
-
     fn unpack_one(
         &mut self,
         entry: &Entry,
@@ -106,7 +89,7 @@ impl<'a> Layer<'a> {
     ) -> Result<(), UnpackError> {
         let named = || entry_error(&entry.path);
         let path = LayerPath::parse(&entry.path).map_err(EntryError::Path).map_err(named())?;
-        if path.components().any(|component| component.starts_with(WHITEOUT)) {
+        if is_mark(&path) {
             return self.mark(&path).map_err(named());
         }
         let Some((parent, name)) = path.split() else {
@@ -280,7 +263,7 @@ impl<'a> Layer<'a> {
 
     /// Opens the directory an entry is in, making it and those above it if the
     /// archive has not.
-    fn parent(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>, EntryError> {
+    pub(super) fn parent(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>, EntryError> {
         match self.root.directory(path).map(drop) {
             Ok(()) => {}
             // The second is what a whiteout used as a directory says.
@@ -307,97 +290,6 @@ impl<'a> Layer<'a> {
         match self.root.directory(found.as_bytes()) {
             Err(e) => through(e, path),
             Ok(_) => EntryError::ThroughFile(lossy(path)),
-        }
-    }
-
-    /// A whiteout or a mark of opaqueness.
-    fn mark(&mut self, path: &LayerPath) -> Result<(), EntryError> {
-        if path.components().any(|component| component.starts_with(AUFS) && component != OPAQUE)
-        {
-            return Ok(());
-        }
-        let Some((parent, marker)) = path.split() else { return Ok(()) };
-        if LayerPath::parse(parent)
-            .map_err(EntryError::Path)?
-            .components()
-            .any(|component| component.starts_with(WHITEOUT))
-        {
-            return Err(EntryError::ReservedName);
-        }
-        if marker == OPAQUE {
-            self.parent(parent)?;
-            self.directories.entry(parent.to_owned()).or_default().opaque = true;
-            return Ok(());
-        }
-        let hidden = &marker[WHITEOUT.len()..];
-        if matches!(hidden, b"" | b"." | b"..") {
-            return Err(EntryError::WhiteoutOfRoot);
-        }
-        // The bottom layer has nothing to hide.
-        if self.below.is_none() {
-            return Ok(());
-        }
-        let name = OsStr::from_bytes(hidden);
-        let dir = self.parent(parent)?;
-        match occupant(dir, name).map_err(EntryError::io("examine"))? {
-            Occupant::Nothing => {
-                overlay::make_whiteout(dir, name).map_err(EntryError::io("make a whiteout for"))
-            }
-            Occupant::Directory => {
-                let path = [parent, hidden].join(&b'/');
-                let path = LayerPath::parse(&path).map_err(EntryError::Path);
-                let path = path.map_err(|_| EntryError::ReservedName)?;
-                self.directories.entry(path.as_bytes().to_owned()).or_default().opaque = true;
-                Ok(())
-            }
-            // A file of this layer hides what is below without help.
-            Occupant::Whiteout | Occupant::Other => Ok(()),
-        }
-    }
-
-    fn finish_directory(&self, path: &[u8], directory: Directory) -> Result<(), EntryError> {
-        let open = |flags| {
-            self.root.open_again(path, flags).map_err(EntryError::io("open the directory for"))
-        };
-        let fd = open(OFlags::RDONLY)?;
-        let metadata = match directory.metadata {
-            Some(metadata) => metadata,
-            None => self.implied(path).map_err(EntryError::io("find the metadata of"))?,
-        };
-        if directory.opaque && self.below.is_some() {
-            overlay::make_opaque(&fd).map_err(EntryError::io("make opaque"))?;
-        }
-        metadata.apply(&fd, self.privilege)
-    }
-
-    /// Attributes of a directory without an entry: those it has below, since
-    /// the layer says nothing about it.
-    fn implied(&self, path: &[u8]) -> io::Result<Metadata> {
-        if let Some(below) = self.below
-            && let Some(directory) = below.directory(path)?
-            && let Some(topmost) = directory.first()
-        {
-            return Metadata::of_directory(topmost);
-        }
-        Ok(Metadata::of_implied_directory())
-    }
-
-    /// Forgets a directory that was removed, and all in it.
-    fn forget_directories(&mut self, parent: &[u8], name: &OsStr) {
-        let path = if parent.is_empty() {
-            name.as_bytes().to_owned()
-        } else {
-            [parent, name.as_bytes()].join(&b'/')
-        };
-        self.directories.remove(&path);
-        let inside = [&path[..], b"/"].concat();
-        // '0' follows '/' in ASCII: the end of all that begin with `inside`.
-        let end = [&path[..], b"0"].concat();
-        let range = (Bound::Included(inside), Bound::Excluded(end));
-        let gone: Vec<_> =
-            self.directories.range(range).map(|(path, _)| path.clone()).collect();
-        for path in gone {
-            self.directories.remove(&path);
         }
     }
 }

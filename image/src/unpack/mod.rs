@@ -5,11 +5,13 @@
 //! deletes is kept as overlayfs keeps it. Nothing is synced to the disk file by
 //! file; whoever makes the layer visible does that once for all of them.
 
+mod directories;
 mod layer;
 mod metadata;
 mod path;
 mod root;
 mod stream;
+mod whiteout;
 
 use std::fs::File;
 use std::io;

@@ -59,3 +59,28 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// Runs something as an ordinary user: as root, on a thread that has become
+/// `nobody`.
+pub fn without_privilege(work: impl FnOnce() + Send) {
+    use rustix::process::{DumpableBehavior, Gid, Uid};
+    if !rustix::process::geteuid().is_root() {
+        return work();
+    }
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let (user, group) = (Uid::from_raw(65_534), Gid::from_raw(65_534));
+            // SAFETY: credentials of this thread only, and it ends after the test.
+            rustix::thread::set_thread_groups(&[]).unwrap();
+            rustix::thread::set_thread_res_gid(group, group, group).unwrap();
+            rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+            // The kernel takes a change of user for a setuid program, whose
+            // files in /proc are root's; here it is an ordinary user's process.
+            rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).unwrap();
+            work();
+        });
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
