@@ -8,7 +8,7 @@
 //! touched for the first time has a price.
 //!
 //! The library half holds all of it, so that it can be tested, and the format
-//! of its output ([`line`]), so that the harness parses what the probe prints
+//! of its output ([`mod@line`]), so that the harness parses what the probe prints
 //! with the code that printed it. It must know nothing about runtimes.
 
 #![deny(missing_docs)]
