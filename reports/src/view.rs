@@ -16,6 +16,9 @@ pub const EMULATED: &str = "This host's KVM emulates guest kernel code one instr
 /// What is said when two runtimes do not differ beyond noise.
 pub const NOT_DISTINGUISHABLE: &str = "not distinguishable";
 
+/// What is said when there are not enough samples for an interval.
+pub const TOO_FEW: &str = "too few samples to tell";
+
 /// Said of a slope whose interval includes zero.
 pub const NOT_FROM_ZERO: &str = "not distinguishable from zero";
 
@@ -171,12 +174,12 @@ impl<'a> View<'a> {
     pub fn compared(&self, ratio: &Ratio) -> String {
         let figure = units::ratio(ratio.ratio, ratio.low, ratio.high);
         let baseline = self.label(&ratio.baseline);
-        let interval = figure.interval.map(|i| format!(" {i}")).unwrap_or_default();
-        let verdict = if ratio.distinguishable {
-            String::new()
-        } else {
-            format!(", {NOT_DISTINGUISHABLE}")
+        let verdict = match (&figure.interval, ratio.distinguishable) {
+            (_, true) => String::new(),
+            (Some(_), false) => format!(", {NOT_DISTINGUISHABLE}"),
+            (None, false) => format!(", {TOO_FEW}"),
         };
+        let interval = figure.interval.map(|i| format!(" {i}")).unwrap_or_default();
         format!("{} {baseline}{interval}{verdict}", figure.value)
     }
 }
@@ -262,6 +265,15 @@ mod tests {
             .count();
         assert!(below <= above && above <= below + 1, "{below} below, {above} above");
         assert!(view.median_start("nobody").is_none());
+    }
+
+    #[test]
+    fn a_ratio_without_an_interval_decides_nothing() {
+        let mut results = sample::results();
+        let ratio = &mut results.ratios[0];
+        (ratio.low, ratio.high, ratio.distinguishable) = (f64::NAN, f64::NAN, false);
+        let shown = View::new(&results).compared(&results.ratios[0]);
+        assert_eq!(shown, "3.44× native, too few samples to tell");
     }
 
     #[test]
