@@ -1,0 +1,131 @@
+//! The child's steps on the filesystem tree.
+//!
+//! After [`Step::Pivot`] every path is resolved by the kernel from the new
+//! root, with the old one gone from the namespace: no symbolic link of an
+//! image, however it is made, leads a mount out of the container.
+
+use std::ffi::{CStr, CString};
+
+use crate::step::{Mount, Step, Target};
+use crate::sys::{self, Errno, MountAttr};
+
+use super::Progress;
+
+/// Mode of directories that are created as mount points.
+const DIRECTORY_MODE: u32 = 0o755;
+
+pub(super) fn perform<'a>(step: &'a Step, progress: &mut Progress<'a>) -> Result<(), Errno> {
+    match step {
+        Step::Propagation { target, flags } => sys::mount(None, target, None, *flags, None),
+        Step::CloneTree { path, slot, recursive } => {
+            let place = progress.slots.get_mut(*slot).ok_or(Errno(libc::EMFILE))?;
+            *place = sys::clone_tree(path, *recursive)?;
+            Ok(())
+        }
+        Step::Mkdir(path) => sys::mkdir(path, DIRECTORY_MODE),
+        Step::Mount(mount) => mount_at(mount),
+        Step::Attach { slot, target, attributes, recursive } => {
+            let fd = *progress.slots.get(*slot).ok_or(Errno(libc::EBADF))?;
+            if *attributes != MountAttr::default() {
+                sys::mount_setattr(fd, c"", *recursive, attributes)?;
+            }
+            creating(target, || sys::move_mount(fd, &target.path))?;
+            sys::close(fd);
+            Ok(())
+        }
+        Step::Pivot { new_root } => pivot(new_root),
+        Step::Node { path, mode, device, uid, gid } => node(path, *mode, *device, (*uid, *gid)),
+        Step::Symlink { target, path } => tolerate(libc::EEXIST, sys::symlink(target, path)),
+        Step::EnsureDirectory(target) => creating(target, || {
+            let fd = sys::open(&target.path, libc::O_PATH | libc::O_DIRECTORY, 0)?;
+            sys::close(fd);
+            Ok(())
+        }),
+        Step::Mask(path) => mask(path, progress),
+        Step::ReadOnly(path) => read_only(path),
+        Step::SetAttributes { path, attributes } => {
+            sys::mount_setattr(libc::AT_FDCWD, path, false, attributes)
+        }
+        // The caller performs all others itself.
+        _ => Err(Errno(libc::ENOSYS)),
+    }
+}
+
+fn tolerate(errno: i32, result: Result<(), Errno>) -> Result<(), Errno> {
+    match result {
+        Err(Errno(found)) if found == errno => Ok(()),
+        other => other,
+    }
+}
+
+/// Runs `action` and, where `target` is not there, creates it and tries again.
+fn creating(target: &Target, action: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
+    match action() {
+        Err(Errno(libc::ENOENT)) => {}
+        other => return other,
+    }
+    for parent in &target.parents {
+        tolerate(libc::EEXIST, sys::mkdir(parent, DIRECTORY_MODE))?;
+    }
+    let created = if target.is_file {
+        sys::mknod(&target.path, libc::S_IFREG | 0o644, 0)
+    } else {
+        sys::mkdir(&target.path, DIRECTORY_MODE)
+    };
+    tolerate(libc::EEXIST, created)?;
+    action()
+}
+
+fn mount_at(mount: &Mount) -> Result<(), Errno> {
+    creating(&mount.target, || {
+        let target = &mount.target.path;
+        if mount.strict {
+            // An image whose /proc is a link must not decide where the real one
+            // goes: later steps mask and protect paths below it.
+            let fd = sys::open_no_symlinks(target, libc::O_PATH | libc::O_DIRECTORY)?;
+            sys::close(fd);
+        }
+        let data = mount.data.as_deref();
+        sys::mount(Some(&mount.source), target, Some(&mount.fstype), mount.flags, data)
+    })
+}
+
+/// Swaps the root for `new_root` and detaches everything else.
+fn pivot(new_root: &CStr) -> Result<(), Errno> {
+    sys::chdir(new_root)?;
+    // With both arguments the same, the old root is stacked on the new one and
+    // no directory is needed to hold it (pivot_root(2), "pivot_root(".", ".")").
+    sys::pivot_root(c".", c".")?;
+    sys::umount(c".", libc::MNT_DETACH)?;
+    sys::chdir(c"/")
+}
+
+fn node(path: &CStr, mode: u32, device: u64, owner: (u32, u32)) -> Result<(), Errno> {
+    sys::mknod(path, mode, device)?;
+    if owner == (0, 0) { Ok(()) } else { sys::chown(path, owner.0, owner.1) }
+}
+
+/// Covers a file with the null device, a directory with an empty one.
+fn mask<'a>(path: &'a CString, progress: &mut Progress<'a>) -> Result<(), Errno> {
+    match sys::mount(Some(c"/dev/null"), path, None, libc::MS_BIND, None) {
+        Err(Errno(libc::ENOTDIR)) => {}
+        other => return tolerate(libc::ENOENT, other),
+    }
+    if let Some(empty) = progress.empty_directory {
+        return sys::mount(Some(empty), path, None, libc::MS_BIND, None);
+    }
+    let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    sys::mount(Some(c"tmpfs"), path, Some(c"tmpfs"), flags, Some(c"size=0,nr_inodes=1"))?;
+    progress.empty_directory = Some(path);
+    Ok(())
+}
+
+fn read_only(path: &CStr) -> Result<(), Errno> {
+    match sys::mount(Some(path), path, None, libc::MS_BIND | libc::MS_REC, None) {
+        Err(Errno(libc::ENOENT)) => return Ok(()),
+        other => other?,
+    }
+    // Adds the flag and keeps the others, unlike a remount.
+    let attributes = MountAttr { set: libc::ST_RDONLY, ..MountAttr::default() };
+    sys::mount_setattr(libc::AT_FDCWD, path, true, &attributes)
+}

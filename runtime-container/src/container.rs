@@ -1,0 +1,257 @@
+//! [`Container`]: the sandbox a caller holds.
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use bulkhead_runtime::{
+    Clock, Error, Exit, HostProcess, Instant, Isolation, Lifetime, Record, Role, Sandbox,
+    SandboxId, Signal, StateDir, Status, Stdio, Timeline, Usage,
+};
+use oci_spec::runtime::{Process, Spec};
+
+use crate::cgroup::{self, Cgroup, Layout};
+use crate::error::{ContainerError, wall};
+use crate::exec;
+use crate::spawn::Child;
+use crate::workload::Workload;
+
+/// The bundle's configuration, beside the record: what `exec` from another
+/// process needs.
+const CONFIG: &str = "config.json";
+
+/// A container, whole or half built.
+#[derive(Debug)]
+pub(crate) struct Container {
+    state: StateDir,
+    record: Record,
+    cgroup: Option<Box<dyn Cgroup>>,
+    child: Option<Child>,
+    launch: Vec<String>,
+    command: String,
+    timeline: Timeline,
+    exit: Option<Exit>,
+    /// Polls readable, as every file does: there is nothing to wait for in a
+    /// container that has no process.
+    directory: File,
+    /// Whether dropping it ends the container.
+    owned: bool,
+    released: bool,
+}
+
+/// What a container is begun with.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub state: StateDir,
+    pub record: Record,
+    pub cgroup: Option<Box<dyn Cgroup>>,
+    pub command: String,
+    /// The child's last steps, described.
+    pub launch: Vec<String>,
+    pub timeline: Timeline,
+}
+
+impl Container {
+    /// A container of which only the record exists.
+    pub(crate) fn new(parts: Parts) -> Result<Self, Error> {
+        let directory = File::open(parts.state.path())
+            .map_err(ContainerError::io("open the state directory"))
+            .map_err(wall("opening the container"))?;
+        Ok(Self {
+            directory,
+            state: parts.state,
+            record: parts.record,
+            cgroup: parts.cgroup,
+            child: None,
+            launch: parts.launch,
+            command: parts.command,
+            timeline: parts.timeline,
+            exit: None,
+            // Until it is complete, whatever its lifetime.
+            owned: true,
+            released: false,
+        })
+    }
+
+    /// Finds a container by its record.
+    pub(crate) fn load(root: &Path, id: &SandboxId) -> Result<Self, Error> {
+        let state = StateDir::open(root, id)?;
+        let record = state.read()?;
+        let spec = Self::spec(&state).ok();
+        let path = match &spec {
+            Some(spec) => cgroup::path(spec, id).map_err(wall("finding the container"))?,
+            None => cgroup::default_path(id),
+        };
+        let cgroup = Layout::detect().ok().map(|layout| cgroup::at(&layout, &path));
+        let workload = record.pid.and_then(Workload::open);
+        let mut container = Self::new(Parts {
+            state,
+            record,
+            cgroup,
+            command: String::new(),
+            launch: Vec::new(),
+            timeline: Timeline::default(),
+        })?;
+        container.owned = false;
+        // The number may belong to another process by now: it is ours only while
+        // it is in the container's cgroup.
+        container.child =
+            workload.filter(|workload| container.holds(workload.pid)).map(Child::found);
+        if container.child.is_none() && container.record.status != Status::Creating {
+            container.record.status = Status::Stopped;
+        }
+        Ok(container)
+    }
+
+    fn holds(&self, pid: i32) -> bool {
+        match &self.cgroup {
+            Some(cgroup) => cgroup.processes().is_ok_and(|pids| pids.contains(&pid)),
+            None => self.state.is_owned(),
+        }
+    }
+
+    /// The configuration stored beside the record.
+    pub(crate) fn spec(state: &StateDir) -> Result<Spec, ContainerError> {
+        let text = fs::read(state.path().join(CONFIG))
+            .map_err(ContainerError::io("read the container's configuration"))?;
+        serde_json::from_slice(&text).map_err(ContainerError::Configuration)
+    }
+
+    pub(crate) fn store_spec(&self, spec: &Spec) -> Result<(), Error> {
+        let step = "storing the configuration";
+        let text = serde_json::to_vec(spec).map_err(ContainerError::Configuration);
+        fs::write(self.state.path().join(CONFIG), text.map_err(wall(step))?)
+            .map_err(ContainerError::io("write the container's configuration"))
+            .map_err(wall(step))
+    }
+
+    pub(crate) fn cgroup(&self) -> Option<&dyn Cgroup> {
+        self.cgroup.as_deref()
+    }
+
+    pub(crate) fn forget_cgroup(&mut self) {
+        self.cgroup = None;
+    }
+
+    pub(crate) fn mark(&mut self, clock: Clock, instant: Instant) {
+        self.timeline.mark_at(clock, instant);
+    }
+
+    pub(crate) fn adopt(&mut self, child: Child) -> &Child {
+        self.child.insert(child)
+    }
+
+    pub(crate) fn record(&mut self, status: Status) -> Result<(), Error> {
+        self.record.status = status;
+        self.record.pid = self.child.as_ref().map(|child| child.workload.pid);
+        Ok(self.state.write(&self.record)?)
+    }
+
+    fn running(&self) -> Result<&Workload, Error> {
+        let not_running = || Error::NotRunning { id: self.record.id.clone() };
+        let child = self.child.as_ref().filter(|_| self.exit.is_none());
+        child.map(|child| &child.workload).ok_or_else(not_running)
+    }
+}
+
+impl Sandbox for Container {
+    fn id(&self) -> &SandboxId {
+        &self.record.id
+    }
+
+    /// Takes about a millisecond, so `interrupt` is not looked at.
+    fn start(&mut self, _interrupt: Option<BorrowedFd<'_>>) -> Result<(), Error> {
+        let not_running = || Error::NotRunning { id: self.record.id.clone() };
+        let child = self.child.as_mut().ok_or_else(not_running)?;
+        if !child.launch(&self.launch, &self.command)? {
+            let what = "starting a workload from another process than its creator's";
+            return Err(Error::Unsupported { isolation: Isolation::Container, what });
+        }
+        self.timeline.mark(Clock::WorkloadExec);
+        self.record(Status::Running)?;
+        self.owned = self.record.lifetime == Lifetime::Attached;
+        Ok(())
+    }
+
+    fn exec(&mut self, process: &Process, stdio: Stdio) -> Result<Box<dyn Sandbox>, Error> {
+        let spec = Self::spec(&self.state).map_err(wall("reading the configuration"))?;
+        let workload = self.running()?;
+        let cgroup = self.cgroup.as_deref();
+        Ok(Box::new(exec::exec(&self.record.id, workload, cgroup, &spec, process, stdio)?))
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<(), Error> {
+        if self.running()?.signal(signal).map_err(wall("signalling the workload"))? {
+            Ok(())
+        } else {
+            Err(Error::NotRunning { id: self.record.id.clone() })
+        }
+    }
+
+    fn event_fd(&self) -> BorrowedFd<'_> {
+        match &self.child {
+            Some(child) => child.workload.event_fd(),
+            None => self.directory.as_fd(),
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> Result<Option<Exit>, Error> {
+        if self.exit.is_some() {
+            return Ok(self.exit);
+        }
+        let not_running = || Error::NotRunning { id: self.record.id.clone() };
+        let child = self.child.as_mut().ok_or_else(not_running)?;
+        let status = child.workload.wait(timeout).map_err(wall("waiting for the workload"))?;
+        let Some(status) = status else { return Ok(None) };
+        self.timeline.mark(Clock::ExitObserved);
+        let oom_killed = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);
+        self.exit = Some(Exit { status, oom_killed });
+        Ok(self.exit)
+    }
+
+    fn usage(&self) -> Result<Usage, Error> {
+        Ok(self.cgroup.as_ref().map(|cgroup| cgroup.usage()).unwrap_or_default())
+    }
+
+    fn processes(&self) -> Result<Vec<HostProcess>, Error> {
+        let pids = match &self.cgroup {
+            Some(cgroup) => cgroup.processes().map_err(wall("listing processes"))?,
+            None => self.running().map(|workload| vec![workload.pid]).unwrap_or_default(),
+        };
+        Ok(pids.into_iter().map(|pid| HostProcess { pid, role: Role::Workload }).collect())
+    }
+
+    fn timeline(&self) -> Timeline {
+        self.timeline
+    }
+
+    fn delete(&mut self) -> Result<(), Error> {
+        const STEP: &str = "removing the container";
+        if self.released {
+            return Ok(());
+        }
+        if self.exit.is_none()
+            && let Some(child) = &mut self.child
+        {
+            // The end of PID 1 is the end of every process in its namespace.
+            child.workload.kill().map_err(wall(STEP))?;
+        }
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.remove().map_err(wall(STEP))?;
+        }
+        self.state.remove()?;
+        self.timeline.mark(Clock::Released);
+        self.released = true;
+        Ok(())
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if self.owned && !self.released {
+            // Nobody is left to tell; what remains is found by `purge`.
+            let _ = self.delete();
+        }
+    }
+}

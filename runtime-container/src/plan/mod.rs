@@ -1,0 +1,186 @@
+//! From a runtime spec to the steps of the child.
+//!
+//! Pure but for looking at mount sources and layer directories on the host:
+//! given the same bundle it gives the same [`Plan`]. Whatever the spec asks for
+//! and this wall does not do is refused here, before anything exists.
+
+mod devices;
+mod mounts;
+mod namespaces;
+mod options;
+mod process;
+mod refuse;
+mod rootfs;
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use bulkhead_runtime::{Bundle, BundleError};
+use oci_spec::runtime::{LinuxIdMapping, Process, Spec};
+
+use crate::child::Command;
+use crate::seccomp::{self, SeccompError};
+use crate::step::{Step, Target};
+
+pub(crate) use namespaces::Namespaces;
+
+/// A spec this wall cannot carry out.
+#[derive(Debug, thiserror::Error)]
+pub enum SpecError {
+    /// The bundle itself is not usable.
+    #[error("the bundle")]
+    Bundle(#[source] BundleError),
+    /// It asks for something the wall does not do. Ignoring it would leave the
+    /// workload with more, or less, than its author believes.
+    #[error("config.json: `{0}` is not supported by the container runtime")]
+    Unsupported(String),
+    /// A value makes no sense.
+    #[error("config.json: `{field}`: {problem}")]
+    Invalid {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with its value.
+        problem: String,
+    },
+    /// A file or directory of the host that the spec names cannot be used.
+    #[error("config.json names {path} of the host")]
+    HostPath {
+        /// The path.
+        path: String,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The seccomp profile cannot be compiled.
+    #[error("the seccomp profile")]
+    Seccomp(#[source] SeccompError),
+}
+
+impl SpecError {
+    fn invalid(field: &'static str, problem: impl Into<String>) -> Self {
+        Self::Invalid { field, problem: problem.into() }
+    }
+}
+
+/// Everything that is needed to make the container, apart from cgroups.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub namespaces: Namespaces,
+    pub mappings: Mappings,
+    pub setup: Vec<Step>,
+    pub launch: Vec<Step>,
+    pub command: Command,
+    /// What the steps refer to by number.
+    #[expect(dead_code, reason = "keeps the descriptors in the steps open")]
+    pub held: Vec<OwnedFd>,
+}
+
+/// The user namespace's mappings; empty without one.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Mappings {
+    pub uids: Vec<LinuxIdMapping>,
+    pub gids: Vec<LinuxIdMapping>,
+}
+
+/// What a plan depends on besides the bundle.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setting<'a> {
+    /// A directory of the host that the child may mount over, in its own
+    /// mount namespace: the sandbox's state directory.
+    pub scratch: &'a Path,
+    /// Whether the caller is root.
+    pub privileged: bool,
+    /// The container dies with its creator.
+    pub attached: bool,
+    /// PID 1 is our init.
+    pub init: bool,
+}
+
+impl Plan {
+    /// Plans the container for `bundle`.
+    pub(crate) fn new(bundle: &Bundle, setting: Setting<'_>) -> Result<Self, SpecError> {
+        let spec = &bundle.spec;
+        let process = bundle.process().map_err(SpecError::Bundle)?;
+        let linux = bundle.linux().map_err(SpecError::Bundle)?;
+        refuse::unsupported(spec)?;
+
+        let (namespaces, held) = Namespaces::from_spec(linux, setting.privileged)?;
+        let mappings = namespaces::mappings(linux, &namespaces)?;
+        let mut setup = namespaces.first_steps();
+        setup.extend(process::oom_score(process));
+        let tree = mounts::Tree::from_spec(spec, &namespaces)?;
+        setup.push(mounts::propagation(linux)?);
+        setup.extend(tree.sources);
+        let layers = bundle.layers().map_err(SpecError::Bundle)?;
+        setup.extend(rootfs::steps(layers, setting.scratch, namespaces.user)?);
+        setup.push(Step::StampRootfs);
+        setup.extend(namespaces::identity(spec, &namespaces)?);
+        setup.extend(tree.mounts);
+        setup.extend(process::sysctls(linux, &namespaces)?);
+        setup.push(Step::EnsureDirectory(directory("process.cwd", process.cwd())?));
+        setup.extend(mounts::protections(spec)?);
+        if setting.attached {
+            setup.push(Step::DieWithParent);
+        }
+        let launch = process::launch(process, linux.seccomp().as_ref(), setting)?;
+        let command = process::command(process)?;
+        Ok(Self { namespaces, mappings, setup, launch, command, held })
+    }
+}
+
+/// The steps and the command for a further process in a running container.
+pub(crate) fn exec(process: &Process, spec: &Spec) -> Result<(Vec<Step>, Command), SpecError> {
+    refuse::unsupported_process(process)?;
+    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let setting =
+        Setting { scratch: Path::new("/"), privileged: true, attached: true, init: false };
+    Ok((process::launch(process, seccomp, setting)?, process::command(process)?))
+}
+
+fn compile(profile: &oci_spec::runtime::LinuxSeccomp) -> Result<seccomp::Compiled, SpecError> {
+    seccomp::compile(profile).map_err(SpecError::Seccomp)
+}
+
+/// `text` as the kernel wants it.
+fn c_string(field: &'static str, text: impl Into<Vec<u8>>) -> Result<CString, SpecError> {
+    CString::new(text).map_err(|_| SpecError::invalid(field, "contains a null byte"))
+}
+
+fn c_path(field: &'static str, path: &Path) -> Result<CString, SpecError> {
+    use std::os::unix::ffi::OsStrExt;
+    c_string(field, path.as_os_str().as_bytes())
+}
+
+/// An absolute directory inside the container.
+fn directory(field: &'static str, path: &Path) -> Result<Target, SpecError> {
+    target(field, path, false)
+}
+
+/// An absolute path inside the container, with the directories above it.
+fn target(field: &'static str, path: &Path, is_file: bool) -> Result<Target, SpecError> {
+    if !path.is_absolute() {
+        return Err(SpecError::invalid(field, format!("{} is not absolute", path.display())));
+    }
+    let mut parents = Vec::new();
+    for parent in path.ancestors().skip(1) {
+        if parent.parent().is_some() {
+            parents.push(c_path(field, parent)?);
+        }
+    }
+    parents.reverse();
+    Ok(Target { path: c_path(field, path)?, parents, is_file })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_knows_the_way_to_itself() {
+        let deep = target("mounts", Path::new("/a/b/c"), false).unwrap();
+        assert_eq!(deep.parents, [c"/a".to_owned(), c"/a/b".to_owned()]);
+        assert!(directory("mounts", Path::new("/a")).unwrap().parents.is_empty());
+        assert!(directory("mounts", Path::new("a")).is_err());
+    }
+}

@@ -1,0 +1,84 @@
+//! [`ContainerRuntime`]: the wall's entry point.
+
+use std::path::PathBuf;
+
+use bulkhead_runtime::{
+    Availability, Capabilities, Create, Error, Isolation, Runtime, Sandbox, SandboxId,
+    StateDir, StateError,
+};
+
+use crate::container::Container;
+use crate::error::wall;
+use crate::{availability, cgroup, create};
+
+/// Runs bundles as namespace containers.
+#[derive(Debug, Clone)]
+pub struct ContainerRuntime {
+    root: PathBuf,
+}
+
+impl ContainerRuntime {
+    /// A runtime that keeps the state of its sandboxes under `root`, usually
+    /// [`bulkhead_runtime::state::default_root`].
+    #[must_use]
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+}
+
+impl Runtime for ContainerRuntime {
+    fn name(&self) -> &'static str {
+        Isolation::Container.as_str()
+    }
+
+    fn isolation(&self) -> Isolation {
+        Isolation::Container
+    }
+
+    fn availability(&self) -> Availability {
+        availability::check()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            exec: true,
+            limits: cgroup::Layout::detect().is_ok(),
+            private_network: true,
+            private_kernel: false,
+            detached: true,
+        }
+    }
+
+    /// The kill of an attached sandbox is tied to the calling *thread*
+    /// (`PR_SET_PDEATHSIG`): it must live as long as the sandbox.
+    fn create(&self, request: Create<'_>) -> Result<Box<dyn Sandbox>, Error> {
+        Ok(Box::new(create::create(&self.root, request)?))
+    }
+
+    fn load(&self, id: &SandboxId) -> Result<Box<dyn Sandbox>, Error> {
+        Ok(Box::new(Container::load(&self.root, id)?))
+    }
+
+    fn purge(&self, id: &SandboxId) -> Result<(), Error> {
+        let step = "removing what is left of a container";
+        let state = match StateDir::open(&self.root, id) {
+            Ok(state) => Some(state),
+            Err(StateError::NotFound(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let Ok(layout) = cgroup::Layout::detect() {
+            let configured = state.as_ref().and_then(|state| Container::spec(state).ok());
+            let path = match configured {
+                Some(spec) => cgroup::path(&spec, id).map_err(wall(step))?,
+                None => cgroup::default_path(id),
+            };
+            let cgroup = cgroup::at(&layout, &path);
+            cgroup.kill().map_err(wall(step))?;
+            cgroup.remove().map_err(wall(step))?;
+        }
+        if let Some(state) = state {
+            state.remove()?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! The parent half: `clone3`, the conversation with the child, the user
+//! namespace's mappings.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use bulkhead_runtime::{Error, Stdio};
+use oci_spec::runtime::LinuxIdMapping;
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use crate::cgroup::Entry;
+use crate::child::{self, Command, Script};
+use crate::error::{ContainerError, wall};
+use crate::message::{Message, Order};
+use crate::plan::Mappings;
+use crate::step::Step;
+use crate::sys;
+use crate::workload::Workload;
+
+/// What a child is made from.
+#[derive(Debug)]
+pub(crate) struct Recipe<'a> {
+    pub clone_flags: u64,
+    pub setup: &'a [Step],
+    pub launch: &'a [Step],
+    pub command: &'a Command,
+    pub init: bool,
+    pub entry: Option<&'a Entry>,
+}
+
+/// A process of a container and, until it has become the workload, our end of
+/// the conversation with it.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub workload: Workload,
+    sync: Option<OwnedFd>,
+}
+
+/// Makes the child; it begins with its set-up at once.
+pub(crate) fn spawn(recipe: &Recipe<'_>, stdio: Stdio) -> Result<Child, ContainerError> {
+    let (ours, theirs) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|errno| ContainerError::io("make a socket pair")(errno.into()))?;
+    let stdio = [
+        above_streams(stdio.stdin)?,
+        above_streams(stdio.stdout)?,
+        above_streams(stdio.stderr)?,
+    ];
+    let script = Script {
+        setup: recipe.setup,
+        launch: recipe.launch,
+        command: recipe.command,
+        sync: theirs.as_raw_fd(),
+        parents_end: ours.as_raw_fd(),
+        stdio: [stdio[0].as_raw_fd(), stdio[1].as_raw_fd(), stdio[2].as_raw_fd()],
+        init: recipe.init,
+    };
+    let workload = clone(&script, recipe).map_err(ContainerError::Clone)?;
+    Ok(Child { workload, sync: Some(ours) })
+}
+
+/// A descriptor that is not itself one of the three it will become.
+fn above_streams(fd: OwnedFd) -> Result<OwnedFd, ContainerError> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    fcntl_dupfd_cloexec(&fd, 3)
+        .map_err(|errno| ContainerError::io("duplicate a stream")(errno.into()))
+}
+
+fn clone(script: &Script<'_>, recipe: &Recipe<'_>) -> io::Result<Workload> {
+    let mut pidfd: i32 = -1;
+    // SAFETY: all of clone_args is plain numbers for which zero means "none".
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = recipe.clone_flags | clone_flag(libc::CLONE_PIDFD) | CLONE_CLEAR_SIGHAND;
+    args.pidfd = std::ptr::from_mut(&mut pidfd).addr() as u64;
+    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
+    if let Some(Entry::Clone(cgroup)) = recipe.entry {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
+    }
+    // SAFETY: the child runs `child::run`, which makes raw system calls only and
+    // does not return.
+    let pid = match unsafe { sys::clone3(&mut args) }? {
+        0 => child::run(script),
+        pid => i32::try_from(pid).unwrap_or(-1),
+    };
+    // SAFETY: the kernel made the descriptor for us (CLONE_PIDFD).
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Workload::new(pid, pidfd))
+}
+
+// linux/sched.h; these do not fit the C int the libc crate has them in.
+const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
+const CLONE_INTO_CGROUP: u64 = 1 << 33;
+
+fn clone_flag(flag: i32) -> u64 {
+    u64::from(flag.cast_unsigned())
+}
+
+impl Child {
+    /// A process that somebody else started.
+    pub(crate) fn found(workload: Workload) -> Self {
+        Self { workload, sync: None }
+    }
+
+    fn socket(&self) -> Result<RawFd, ContainerError> {
+        self.sync.as_ref().map(AsRawFd::as_raw_fd).ok_or(ContainerError::Died)
+    }
+
+    /// Writes the user namespace's mappings, which the child waits for.
+    pub(crate) fn map(&self, mappings: &Mappings) -> Result<(), ContainerError> {
+        let proc = format!("/proc/{}", self.workload.pid);
+        let write = |file: &str, text: &str| {
+            fs::write(format!("{proc}/{file}"), text)
+                .map_err(ContainerError::io("map the users of the container"))
+        };
+        write("uid_map", &table(&mappings.uids))?;
+        if !rustix::process::geteuid().is_root() {
+            // Otherwise a user could drop a group that denies access
+            // (user_namespaces(7)).
+            write("setgroups", "deny")?;
+        }
+        write("gid_map", &table(&mappings.gids))?;
+        Order::Mapped
+            .send(self.socket()?)
+            .map_err(|errno| ContainerError::io("talk to the container")(errno.into()))
+    }
+
+    /// Waits for the child to have set itself up. `setup` are its steps, to
+    /// describe the one that failed.
+    pub(crate) fn ready(&self, setup: &[Step]) -> Result<Ready, ContainerError> {
+        match Message::receive(self.socket()?) {
+            Ok(Some(Message::Ready { rootfs, created })) => Ok(Ready { rootfs, created }),
+            Ok(Some(Message::SetupFailed { step, errno })) => {
+                Err(step_error(setup, step, errno))
+            }
+            Ok(_) => Err(ContainerError::Died),
+            Err(errno) => Err(ContainerError::io("talk to the container")(errno.into())),
+        }
+    }
+
+    /// Orders the child to become the workload and waits until it has. `launch`
+    /// describes its steps, `command` what it executes. False when there is no
+    /// child waiting for the order.
+    pub(crate) fn launch(&mut self, launch: &[String], command: &str) -> Result<bool, Error> {
+        const STEP: &str = "starting the workload";
+        let Some(sync) = self.sync.take() else { return Ok(false) };
+        // A child that is gone already shows as the end of the conversation.
+        let _ = Order::Start.send(sync.as_raw_fd());
+        let answer = Message::receive(sync.as_raw_fd()).map_err(|errno| {
+            wall(STEP)(ContainerError::io("talk to the container")(errno.into()))
+        })?;
+        let command = || command.to_owned();
+        match answer {
+            None => Ok(true),
+            Some(Message::ExecFailed { errno: libc::ENOENT | libc::ENOTDIR }) => {
+                Err(Error::WorkloadNotFound { command: command() })
+            }
+            Some(Message::ExecFailed { errno }) => Err(Error::WorkloadNotExecutable {
+                command: command(),
+                source: io::Error::from_raw_os_error(errno),
+            }),
+            Some(Message::LaunchFailed { step, errno }) => {
+                let step = launch.get(step).cloned().unwrap_or_default();
+                let source = io::Error::from_raw_os_error(errno);
+                Err(wall(STEP)(ContainerError::Step { step, source }))
+            }
+            Some(_) => Err(wall(STEP)(ContainerError::Died)),
+        }
+    }
+}
+
+/// When the child got where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ready {
+    pub rootfs: bulkhead_runtime::Instant,
+    pub created: bulkhead_runtime::Instant,
+}
+
+fn step_error(steps: &[Step], index: usize, errno: i32) -> ContainerError {
+    let step = steps.get(index).map(ToString::to_string).unwrap_or_default();
+    ContainerError::Step { step, source: io::Error::from_raw_os_error(errno) }
+}
+
+fn table(mappings: &[LinuxIdMapping]) -> String {
+    let mut table = String::new();
+    for mapping in mappings {
+        let (inside, outside) = (mapping.container_id(), mapping.host_id());
+        let _ = writeln!(table, "{inside} {outside} {}", mapping.size());
+    }
+    table
+}

@@ -1,0 +1,493 @@
+//! System calls as the child half needs them: straight to the kernel.
+//!
+//! The child is a `clone3` copy of a process that may have had other threads,
+//! so it must not call anything that could take a lock one of them held, such
+//! as the allocator. A raw system call takes no lock and does not even touch
+//! `errno`. The wrappers here are the only place in the crate that names a
+//! system call number for the child.
+
+use std::arch::asm;
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::RawFd;
+
+// linux/mount.h; not in the libc crate for this target.
+const OPEN_TREE_CLONE: u32 = 1;
+const MOVE_MOUNT_F_EMPTY_PATH: u32 = 0x04;
+const MOVE_MOUNT_T_SYMLINKS: u32 = 0x10;
+
+/// `struct mount_attr` (linux/mount.h): what `mount_setattr(2)` changes.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct MountAttr {
+    pub set: u64,
+    pub clear: u64,
+    pub propagation: u64,
+    pub userns_fd: u64,
+}
+
+/// An error number of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Errno(pub i32);
+
+impl From<Errno> for io::Error {
+    fn from(errno: Errno) -> Self {
+        Self::from_raw_os_error(errno.0)
+    }
+}
+
+/// Result of a raw system call.
+pub(crate) type Result<T> = std::result::Result<T, Errno>;
+
+/// Error numbers are returned as the last page of the address space
+/// (`MAX_ERRNO`, linux/err.h).
+const MAX_ERRNO: i64 = 4095;
+
+/// Makes system call `number`.
+///
+/// # Safety
+///
+/// As for the system call itself: pointers among `args` must be valid for what
+/// the kernel does with them.
+pub(crate) unsafe fn syscall(number: libc::c_long, args: [usize; 6]) -> Result<usize> {
+    let returned: i64;
+    // SAFETY: the x86-64 system call convention (System V ABI supplement,
+    // A.2.1): arguments in these registers, rcx and r11 overwritten. What the
+    // call does to memory is the caller's promise.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number => returned,
+            in("rdi") args[0],
+            in("rsi") args[1],
+            in("rdx") args[2],
+            in("r10") args[3],
+            in("r8") args[4],
+            in("r9") args[5],
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    if (-MAX_ERRNO..0).contains(&returned) {
+        let errno = i32::try_from(-returned).unwrap_or(libc::EINVAL);
+        return Err(Errno(errno));
+    }
+    Ok(bits(returned.cast_unsigned()))
+}
+
+macro_rules! call {
+    ($number:ident $(, $arg:expr)* $(,)?) => {{
+        let given = [$($arg),*];
+        let mut args = [0_usize; 6];
+        args[..given.len()].copy_from_slice(&given);
+        syscall(libc::$number, args)
+    }};
+}
+
+fn text(string: &CStr) -> usize {
+    string.as_ptr().addr()
+}
+
+/// A descriptor or other signed number as the register holds it.
+#[expect(clippy::cast_sign_loss, reason = "registers are 64 bits, sign-extended")]
+fn reg(number: i32) -> usize {
+    number as isize as usize
+}
+
+fn bits(flags: impl Into<u64>) -> usize {
+    // usize is 64 bits on the only architecture this crate has.
+    let flags: u64 = flags.into();
+    usize::try_from(flags).unwrap_or(usize::MAX)
+}
+
+/// `clone3(2)` as `fork`: no new stack. Returns 0 in the child.
+///
+/// # Safety
+///
+/// The child runs on a copy of the caller's memory and must make only raw
+/// system calls until it execs or exits.
+pub(crate) unsafe fn clone3(args: &mut libc::clone_args) -> Result<usize> {
+    let size = size_of::<libc::clone_args>();
+    // SAFETY: `args` is a valid clone_args of that size, without CLONE_VM.
+    unsafe { call!(SYS_clone3, std::ptr::from_mut(args).addr(), size) }
+}
+
+/// Ends the process at once, running no exit handlers.
+pub(crate) fn exit(code: i32) -> ! {
+    loop {
+        // SAFETY: takes no pointers and does not return.
+        let _ = unsafe { call!(SYS_exit_group, reg(code)) };
+    }
+}
+
+pub(crate) fn close(fd: RawFd) {
+    // SAFETY: takes no pointers; the callers own `fd`.
+    let _ = unsafe { call!(SYS_close, reg(fd)) };
+}
+
+pub(crate) fn dup3(from: RawFd, to: RawFd, flags: i32) -> Result<()> {
+    // SAFETY: takes no pointers.
+    unsafe { call!(SYS_dup3, reg(from), reg(to), reg(flags)) }.map(drop)
+}
+
+/// Marks every descriptor from `first` on close-on-exec.
+pub(crate) fn cloexec_from(first: u32) -> Result<()> {
+    let flags = bits(libc::CLOSE_RANGE_CLOEXEC);
+    // SAFETY: takes no pointers.
+    unsafe { call!(SYS_close_range, bits(first), bits(u32::MAX), flags) }.map(drop)
+}
+
+/// Closes every descriptor from `first` on.
+pub(crate) fn close_from(first: u32) -> Result<()> {
+    // SAFETY: takes no pointers.
+    unsafe { call!(SYS_close_range, bits(first), bits(u32::MAX), 0) }.map(drop)
+}
+
+pub(crate) fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize> {
+    // SAFETY: the buffer is valid for writes of its length.
+    unsafe { call!(SYS_read, reg(fd), buffer.as_mut_ptr().addr(), buffer.len()) }
+}
+
+pub(crate) fn write(fd: RawFd, data: &[u8]) -> Result<usize> {
+    // SAFETY: the data is valid for reads of its length.
+    unsafe { call!(SYS_write, reg(fd), data.as_ptr().addr(), data.len()) }
+}
+
+/// Writes to a socket; a closed other end is an error and not a signal.
+pub(crate) fn send(fd: RawFd, data: &[u8]) -> Result<usize> {
+    let flags = reg(libc::MSG_NOSIGNAL);
+    // SAFETY: the data is valid for reads of its length; no address is given.
+    unsafe { call!(SYS_sendto, reg(fd), data.as_ptr().addr(), data.len(), flags, 0, 0) }
+}
+
+/// Opens `path` relative to the working directory, close-on-exec.
+pub(crate) fn open(path: &CStr, flags: i32, mode: u32) -> Result<RawFd> {
+    // SAFETY: `path` is a terminated string.
+    let fd = unsafe {
+        call!(
+            SYS_openat,
+            reg(libc::AT_FDCWD),
+            text(path),
+            reg(flags | libc::O_CLOEXEC),
+            bits(mode)
+        )
+    }?;
+    Ok(RawFd::try_from(fd).unwrap_or(-1))
+}
+
+/// Opens `path` refusing symbolic links anywhere in it.
+pub(crate) fn open_no_symlinks(path: &CStr, flags: i32) -> Result<RawFd> {
+    let how =
+        [u64::from((flags | libc::O_CLOEXEC).cast_unsigned()), 0, libc::RESOLVE_NO_SYMLINKS];
+    // SAFETY: `how` has the layout of `struct open_how` (linux/openat2.h): flags,
+    // mode, resolve, each 64 bits.
+    let fd = unsafe {
+        call!(
+            SYS_openat2,
+            reg(libc::AT_FDCWD),
+            text(path),
+            how.as_ptr().addr(),
+            size_of_val(&how)
+        )
+    }?;
+    Ok(RawFd::try_from(fd).unwrap_or(-1))
+}
+
+pub(crate) fn mount(
+    source: Option<&CStr>,
+    target: &CStr,
+    fstype: Option<&CStr>,
+    flags: u64,
+    data: Option<&CStr>,
+) -> Result<()> {
+    let or_null = |string: Option<&CStr>| string.map_or(0, text);
+    // SAFETY: all strings are terminated or null.
+    unsafe {
+        call!(
+            SYS_mount,
+            or_null(source),
+            text(target),
+            or_null(fstype),
+            bits(flags),
+            or_null(data)
+        )
+    }
+    .map(drop)
+}
+
+pub(crate) fn umount(target: &CStr, flags: i32) -> Result<()> {
+    // SAFETY: `target` is a terminated string.
+    unsafe { call!(SYS_umount2, text(target), reg(flags)) }.map(drop)
+}
+
+pub(crate) fn pivot_root(new_root: &CStr, put_old: &CStr) -> Result<()> {
+    // SAFETY: both are terminated strings.
+    unsafe { call!(SYS_pivot_root, text(new_root), text(put_old)) }.map(drop)
+}
+
+/// A detached copy of the mount at `path` (`open_tree(2)`).
+pub(crate) fn clone_tree(path: &CStr, recursive: bool) -> Result<RawFd> {
+    let mut flags = OPEN_TREE_CLONE | libc::O_CLOEXEC.cast_unsigned();
+    if recursive {
+        flags |= libc::AT_RECURSIVE.cast_unsigned();
+    }
+    // SAFETY: `path` is a terminated string.
+    let fd = unsafe { call!(SYS_open_tree, reg(libc::AT_FDCWD), text(path), bits(flags)) }?;
+    Ok(RawFd::try_from(fd).unwrap_or(-1))
+}
+
+/// Attaches the detached mount `fd` at `target`.
+pub(crate) fn move_mount(fd: RawFd, target: &CStr) -> Result<()> {
+    let flags = bits(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS);
+    // SAFETY: both paths are terminated strings.
+    unsafe {
+        call!(SYS_move_mount, reg(fd), text(c""), reg(libc::AT_FDCWD), text(target), flags)
+    }
+    .map(drop)
+}
+
+/// Changes the attributes of the mount that `fd` and `path` name.
+pub(crate) fn mount_setattr(
+    fd: RawFd,
+    path: &CStr,
+    recursive: bool,
+    attributes: &MountAttr,
+) -> Result<()> {
+    let mut flags = if path.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+    if recursive {
+        flags |= libc::AT_RECURSIVE;
+    }
+    let address = std::ptr::from_ref(attributes).addr();
+    // SAFETY: `path` is a terminated string, `attributes` a MountAttr of that size.
+    unsafe {
+        call!(
+            SYS_mount_setattr,
+            reg(fd),
+            text(path),
+            reg(flags),
+            address,
+            size_of::<MountAttr>()
+        )
+    }
+    .map(drop)
+}
+
+pub(crate) fn mkdir(path: &CStr, mode: u32) -> Result<()> {
+    // SAFETY: `path` is a terminated string.
+    unsafe { call!(SYS_mkdir, text(path), bits(mode)) }.map(drop)
+}
+
+/// Creates a node readable by `mode`, on device `device` if it is one.
+pub(crate) fn mknod(path: &CStr, mode: u32, device: u64) -> Result<()> {
+    // SAFETY: `path` is a terminated string.
+    unsafe { call!(SYS_mknod, text(path), bits(mode), bits(device)) }.map(drop)
+}
+
+pub(crate) fn chown(path: &CStr, uid: u32, gid: u32) -> Result<()> {
+    // SAFETY: `path` is a terminated string.
+    unsafe { call!(SYS_lchown, text(path), bits(uid), bits(gid)) }.map(drop)
+}
+
+pub(crate) fn symlink(target: &CStr, path: &CStr) -> Result<()> {
+    // SAFETY: both are terminated strings.
+    unsafe { call!(SYS_symlink, text(target), text(path)) }.map(drop)
+}
+
+pub(crate) fn chdir(path: &CStr) -> Result<()> {
+    // SAFETY: `path` is a terminated string.
+    unsafe { call!(SYS_chdir, text(path)) }.map(drop)
+}
+
+/// Whether the working directory is reachable from the root.
+pub(crate) fn cwd_is_reachable() -> bool {
+    let mut path = [0_u8; libc::PATH_MAX as usize];
+    // SAFETY: the buffer is valid for writes of its length.
+    let returned = unsafe { call!(SYS_getcwd, path.as_mut_ptr().addr(), path.len()) };
+    // The kernel prefixes what is outside with `(unreachable)`.
+    returned.is_ok() && path[0] == b'/'
+}
+
+pub(crate) fn umask(mask: u32) {
+    // SAFETY: takes no pointers and cannot fail.
+    let _ = unsafe { call!(SYS_umask, bits(mask)) };
+}
+
+pub(crate) fn unshare(flags: i32) -> Result<()> {
+    // SAFETY: takes no pointers.
+    unsafe { call!(SYS_unshare, reg(flags)) }.map(drop)
+}
+
+pub(crate) fn setns(fd: RawFd, flags: i32) -> Result<()> {
+    // SAFETY: takes no pointers.
+    unsafe { call!(SYS_setns, reg(fd), reg(flags)) }.map(drop)
+}
+
+pub(crate) fn sethostname(name: &[u8]) -> Result<()> {
+    // SAFETY: the name is valid for reads of its length.
+    unsafe { call!(SYS_sethostname, name.as_ptr().addr(), name.len()) }.map(drop)
+}
+
+pub(crate) fn setdomainname(name: &[u8]) -> Result<()> {
+    // SAFETY: the name is valid for reads of its length.
+    unsafe { call!(SYS_setdomainname, name.as_ptr().addr(), name.len()) }.map(drop)
+}
+
+/// A datagram socket to configure interfaces with.
+pub(crate) fn inet_socket() -> Result<RawFd> {
+    let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
+    // SAFETY: takes no pointers.
+    let fd = unsafe { call!(SYS_socket, reg(libc::AF_INET), reg(kind), 0) }?;
+    Ok(RawFd::try_from(fd).unwrap_or(-1))
+}
+
+/// # Safety
+///
+/// `argument` must be what `request` expects.
+pub(crate) unsafe fn ioctl(fd: RawFd, request: u64, argument: usize) -> Result<usize> {
+    // SAFETY: the caller's promise.
+    unsafe { call!(SYS_ioctl, reg(fd), bits(request), argument) }
+}
+
+pub(crate) fn setsid() -> Result<()> {
+    // SAFETY: takes no arguments; the array only sets its type.
+    unsafe { syscall(libc::SYS_setsid, [0; 6]) }.map(drop)
+}
+
+pub(crate) fn setrlimit(resource: u32, limit: &libc::rlimit) -> Result<()> {
+    // SAFETY: `limit` is a valid rlimit; no old value is asked for.
+    unsafe { call!(SYS_prlimit64, 0, bits(resource), std::ptr::from_ref(limit).addr(), 0) }
+        .map(drop)
+}
+
+pub(crate) fn prctl(option: i32, argument: usize, second: usize) -> Result<usize> {
+    // SAFETY: only used with options that take numbers.
+    unsafe { call!(SYS_prctl, reg(option), argument, second, 0, 0) }
+}
+
+pub(crate) fn setgroups(groups: &[u32]) -> Result<()> {
+    // SAFETY: the list is valid for reads of its length.
+    unsafe { call!(SYS_setgroups, groups.len(), groups.as_ptr().addr()) }.map(drop)
+}
+
+pub(crate) fn setresgid(gid: u32) -> Result<()> {
+    // SAFETY: takes no pointers.
+    unsafe { call!(SYS_setresgid, bits(gid), bits(gid), bits(gid)) }.map(drop)
+}
+
+pub(crate) fn setresuid(uid: u32) -> Result<()> {
+    // SAFETY: takes no pointers.
+    unsafe { call!(SYS_setresuid, bits(uid), bits(uid), bits(uid)) }.map(drop)
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3` (linux/capability.h): two words per set.
+const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+
+/// Replaces the effective, permitted and inheritable sets.
+pub(crate) fn capset(effective: u64, permitted: u64, inheritable: u64) -> Result<()> {
+    let header = [CAPABILITY_VERSION_3, 0];
+    let low = |set: u64| u32::try_from(set & 0xffff_ffff).unwrap_or(0);
+    let high = |set: u64| u32::try_from(set >> 32).unwrap_or(0);
+    let data = [
+        low(effective),
+        low(permitted),
+        low(inheritable),
+        high(effective),
+        high(permitted),
+        high(inheritable),
+    ];
+    // SAFETY: the layouts of __user_cap_header_struct and of two
+    // __user_cap_data_struct (linux/capability.h).
+    unsafe { call!(SYS_capset, header.as_ptr().addr(), data.as_ptr().addr()) }.map(drop)
+}
+
+/// Installs a BPF program as seccomp filter of the calling thread.
+pub(crate) fn seccomp(flags: u32, program: &[libc::sock_filter]) -> Result<()> {
+    let header = libc::sock_fprog {
+        len: u16::try_from(program.len()).unwrap_or(u16::MAX),
+        filter: program.as_ptr().cast_mut(),
+    };
+    let address = std::ptr::from_ref(&header).addr();
+    // SAFETY: `header` describes a program of that many instructions, which the
+    // kernel only reads.
+    unsafe { call!(SYS_seccomp, bits(libc::SECCOMP_SET_MODE_FILTER), bits(flags), address) }
+        .map(drop)
+}
+
+/// Restores the default action of `signal`.
+pub(crate) fn default_signal(signal: i32) -> Result<()> {
+    // The kernel's own `struct sigaction` on x86-64: handler, flags, restorer,
+    // mask, 64 bits each. All zero is SIG_DFL.
+    let action = [0_u64; 4];
+    // SAFETY: the layout above; no old action is asked for.
+    unsafe { call!(SYS_rt_sigaction, reg(signal), action.as_ptr().addr(), 0, 8) }.map(drop)
+}
+
+/// Replaces the set of blocked signals; bit n-1 stands for signal n.
+pub(crate) fn block_signals(set: u64) -> Result<()> {
+    let set = [set];
+    // SAFETY: the kernel's sigset_t is 64 bits; no old set is asked for.
+    unsafe { call!(SYS_rt_sigprocmask, reg(libc::SIG_SETMASK), set.as_ptr().addr(), 0, 8) }
+        .map(drop)
+}
+
+/// Waits for a signal of `set` to be pending and takes it.
+pub(crate) fn sigwait(set: u64) -> Result<i32> {
+    let set = [set];
+    // SAFETY: the kernel's sigset_t is 64 bits; no details and no timeout.
+    let number = unsafe { call!(SYS_rt_sigtimedwait, set.as_ptr().addr(), 0, 0, 8) }?;
+    Ok(i32::try_from(number).unwrap_or(0))
+}
+
+pub(crate) fn kill(pid: i32, signal: i32) -> Result<()> {
+    // SAFETY: takes no pointers.
+    unsafe { call!(SYS_kill, reg(pid), reg(signal)) }.map(drop)
+}
+
+/// Reaps any child that has exited: its id and wait status.
+pub(crate) fn reap() -> Result<Option<(i32, i32)>> {
+    let mut status = 0_i32;
+    let address = std::ptr::from_mut(&mut status).addr();
+    // SAFETY: `status` is valid for writes; no resource usage is asked for.
+    let pid = unsafe { call!(SYS_wait4, reg(-1), address, reg(libc::WNOHANG), 0) }?;
+    Ok(i32::try_from(pid).ok().filter(|pid| *pid != 0).map(|pid| (pid, status)))
+}
+
+/// Executes `path`; returns only on failure.
+///
+/// # Safety
+///
+/// `argv` and `envp` must be null-terminated arrays of terminated strings.
+pub(crate) unsafe fn execve(
+    path: &CStr,
+    argv: *const *const libc::c_char,
+    envp: *const *const libc::c_char,
+) -> Errno {
+    // SAFETY: the caller's promise.
+    match unsafe { call!(SYS_execve, text(path), argv.addr(), envp.addr()) } {
+        Err(errno) => errno,
+        Ok(_) => Errno(libc::EINVAL),
+    }
+}
+
+const _: () = assert!(cfg!(target_arch = "x86_64"), "system call numbers are x86-64's");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_numbers_and_not_addresses() {
+        assert_eq!(open(c"/nonexistent/file", libc::O_RDONLY, 0), Err(Errno(libc::ENOENT)));
+        assert_eq!(dup3(0, 0, 0), Err(Errno(libc::EINVAL)));
+    }
+
+    #[test]
+    fn a_symbolic_link_is_seen_when_it_matters() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/", &link).unwrap();
+        let path = std::ffi::CString::new(link.into_os_string().into_encoded_bytes()).unwrap();
+        assert_eq!(open_no_symlinks(&path, libc::O_PATH), Err(Errno(libc::ELOOP)));
+    }
+}
