@@ -1,10 +1,8 @@
-//! What surrounds the first process: mounts, devices, hidden paths.
+//! What surrounds the first process: mounts and devices.
 //!
 //! Runs in the first process of the new pid namespace, because a proc
 //! filesystem shows the namespace of the process that mounts it, and inside the
 //! workload's root, so that no path of the image can lead out of it.
-
-use core::ffi::CStr;
 
 use super::credentials;
 use super::path::{PathBuffer, make_dir_all};
@@ -33,15 +31,9 @@ pub fn build(sandbox: &Sandbox, process: &Process) -> Result<(), Failure> {
     if let Some(limit) = sandbox.pids_limit {
         limit_pids(limit).map_err(failed(Step::PidsLimit))?;
     }
-    for (index, path) in (0..).zip(sandbox.masked_paths.iter()) {
-        mask(path).map_err(failed(Step::MaskedPath(index)))?;
-    }
-    for (index, path) in (0..).zip(sandbox.read_only_paths.iter()) {
-        make_read_only(path).map_err(failed(Step::ReadOnlyPath(index)))?;
-    }
     if sandbox.read_only_root {
         credentials::working_directory(&process.cwd).map_err(failed(Step::WorkingDirectory))?;
-        sys::set_read_only(c"/", false).map_err(failed(Step::ReadOnlyRoot))?;
+        sys::set_read_only(c"/").map_err(failed(Step::ReadOnlyRoot))?;
     }
     Ok(())
 }
@@ -94,25 +86,4 @@ fn limit_pids(limit: u32) -> sys::Result<()> {
     text.push_number(others.saturating_add(limit))?;
     let file = sys::open(c"/proc/sys/kernel/threads-max", libc::O_WRONLY)?;
     sys::write(&file, text.bytes()).map(drop)
-}
-
-/// Hides `path` as runc does: a file behind `/dev/null`, a directory behind an
-/// empty read-only filesystem. What is not there needs no hiding.
-fn mask(path: &CStr) -> sys::Result<()> {
-    match sys::mount(Some(c"/dev/null"), path, None, libc::MS_BIND, None) {
-        Err(Errno::NOTDIR) => {
-            sys::mount(Some(c"tmpfs"), path, Some(c"tmpfs"), libc::MS_RDONLY, None)
-        }
-        // Either of the two paths may be the one that is missing.
-        Err(Errno::NOENT) if !sys::exists(path) => Ok(()),
-        other => other,
-    }
-}
-
-fn make_read_only(path: &CStr) -> sys::Result<()> {
-    match sys::mount(Some(path), path, None, libc::MS_BIND | libc::MS_REC, None) {
-        Err(Errno::NOENT) => Ok(()),
-        Ok(()) => sys::set_read_only(path, true),
-        Err(errno) => Err(errno),
-    }
 }

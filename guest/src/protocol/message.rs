@@ -95,10 +95,6 @@ pub enum Step {
     Symlink(u16),
     /// Limiting the number of processes.
     PidsLimit,
-    /// Hiding a path.
-    MaskedPath(u16),
-    /// Making a path read-only.
-    ReadOnlyPath(u16),
     /// Making the root filesystem read-only.
     ReadOnlyRoot,
     /// Setting a resource limit.
@@ -276,8 +272,6 @@ impl fmt::Display for Step {
             Self::Device(_) => "making the device",
             Self::Symlink(_) => "making the symbolic link",
             Self::PidsLimit => "limiting the number of processes",
-            Self::MaskedPath(_) => "hiding",
-            Self::ReadOnlyPath(_) => "making read-only",
             Self::ReadOnlyRoot => "making the root filesystem read-only",
             Self::Rlimit(_) => "setting the resource limit",
             Self::OomScoreAdj => "setting the OOM score adjustment",

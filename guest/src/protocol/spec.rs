@@ -86,10 +86,6 @@ pub struct Sandbox {
     pub devices: Vec<Device>,
     /// Symbolic links to make after the devices: target, link, target, link, …
     pub symlinks: CStrings,
-    /// Paths to hide.
-    pub masked_paths: CStrings,
-    /// Paths to make read-only.
-    pub read_only_paths: CStrings,
     /// Most processes and threads the workload may have at a time.
     pub pids_limit: Option<u32>,
     /// Run a minimal init as the workload's PID 1, the workload as its child.

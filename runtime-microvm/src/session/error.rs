@@ -82,8 +82,6 @@ fn subject(step: Step, start: &Start) -> Option<String> {
         Step::Mount(at) => &sandbox.mounts.get(usize::from(at))?.target,
         Step::Device(at) => &sandbox.devices.get(usize::from(at))?.path,
         Step::Symlink(at) => sandbox.symlinks.iter().nth(usize::from(at) * 2 + 1)?,
-        Step::MaskedPath(at) => sandbox.masked_paths.iter().nth(usize::from(at))?,
-        Step::ReadOnlyPath(at) => sandbox.read_only_paths.iter().nth(usize::from(at))?,
         Step::WorkingDirectory => &start.process.cwd,
         _ => return None,
     };

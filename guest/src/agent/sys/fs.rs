@@ -26,23 +26,22 @@ pub fn mount(
     Ok(())
 }
 
-/// Makes the mount at `target` read-only and leaves its other flags; with those
-/// below it when `recursive`. `target` must be a mount point.
-pub fn set_read_only(target: &CStr, recursive: bool) -> Result<()> {
+/// Makes the mount at `target` read-only and leaves its other flags. `target`
+/// must be a mount point.
+pub fn set_read_only(target: &CStr) -> Result<()> {
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_RDONLY,
         attr_clr: 0,
         propagation: 0,
         userns_fd: 0,
     };
-    let flags = if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: `target` is a C string, `attributes` is valid for reads of its size.
     unsafe {
         syscall!(
             SYS_mount_setattr,
             libc::AT_FDCWD,
             target,
-            flags,
+            0,
             &raw const attributes,
             size_of::<libc::mount_attr>(),
         )?;
@@ -123,12 +122,6 @@ pub fn access_execute(path: &CStr) -> Result<()> {
     // SAFETY: `path` is a C string.
     unsafe { syscall!(SYS_access, path, libc::X_OK)? };
     Ok(())
-}
-
-/// Whether anything is at `path`.
-pub fn exists(path: &CStr) -> bool {
-    // SAFETY: `path` is a C string.
-    unsafe { syscall!(SYS_access, path, libc::F_OK) }.is_ok()
 }
 
 /// Maps `len` bytes of `file` from `offset` on, shared, for the life of the process.

@@ -19,8 +19,8 @@ pub use fd::{
     write,
 };
 pub use fs::{
-    access_execute, change_dir, change_owner, exists, make_dir, make_node, map_shared, mount,
-    open, owner_and_mode, pivot_root, set_read_only, stream_owner, symlink, unmount_detached,
+    access_execute, change_dir, change_owner, make_dir, make_node, map_shared, mount, open,
+    owner_and_mode, pivot_root, set_read_only, stream_owner, symlink, unmount_detached,
 };
 pub use net::{
     accept, connect_vsock, listen_vsock, loopback_up, pending_error, send, stream_vsock,

@@ -79,9 +79,11 @@ const DEFAULT_LINKS: [&str; 10] = [
 /// The workload of `bundle` with everything around it. `init` asks for a
 /// minimal init as its PID 1, `stdin` says whether its stdin carries anything.
 ///
-/// Namespaces, cgroups and seccomp filters in the configuration are walls of the
-/// host's kernel; here the machine is the wall, and they are left out. Memory
-/// and CPU limits are the machine's own.
+/// Namespaces, cgroups, seccomp filters, masked and read-only paths in the
+/// configuration keep a workload from the kernel it shares with the host. Here
+/// it has a kernel of its own and the machine is the wall, so they are left out
+/// (hiding seventeen paths would cost a fifth of what is done before the exec).
+/// Memory and CPU limits are the machine's own.
 ///
 /// # Errors
 ///
@@ -101,9 +103,6 @@ pub fn workload(bundle: &Bundle, init: bool, stdin: bool) -> Result<Start, Conve
     for device in linux.devices().as_deref().unwrap_or_default() {
         devices.push(self::device(device)?);
     }
-    let paths = |what, paths: &Option<Vec<String>>| {
-        c_strings(what, paths.as_deref().unwrap_or_default())
-    };
     let hostname = spec.hostname().as_deref();
     let sandbox = Sandbox {
         hostname: hostname.map(|name| c_string("hostname", name.as_bytes())).transpose()?,
@@ -111,8 +110,6 @@ pub fn workload(bundle: &Bundle, init: bool, stdin: bool) -> Result<Start, Conve
         mounts: mount::convert_all(mounts)?,
         devices,
         symlinks,
-        masked_paths: paths("masked path", linux.masked_paths())?,
-        read_only_paths: paths("read-only path", linux.readonly_paths())?,
         pids_limit: pids_limit(linux)?,
         init,
     };
