@@ -274,8 +274,7 @@ pub fn processes_mentioning(word: &str) -> usize {
 
 fn numeric_entries_of_proc() -> impl Iterator<Item = PathBuf> {
     entries(Path::new("/proc")).into_iter().filter(|path| {
-        path.file_name().is_some_and(|name| {
-            name.as_encoded_bytes().iter().all(u8::is_ascii_digit)
-        })
+        path.file_name()
+            .is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit))
     })
 }

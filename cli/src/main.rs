@@ -1,1 +1,44 @@
-fn main() {}
+//! The `bulkhead` program: parse, call, print. What is done is in the crates of
+//! the workspace; what is said is here.
+
+mod args;
+mod context;
+mod failure;
+mod packages;
+mod payload;
+mod progress;
+mod signals;
+mod verbs;
+
+use std::process::ExitCode;
+
+use bulkhead_runtime::Instant;
+use clap::Parser;
+
+use crate::args::{Cli, Verb};
+use crate::context::Context;
+
+fn main() -> ExitCode {
+    let requested = Instant::now();
+    // A microVM's monitor is this program under another verb. It must not pay
+    // for the command line of a person.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|verb| verb == context::MONITOR_VERB) {
+        return bulkhead_microvm::monitor_main(arguments);
+    }
+    let cli = Cli::parse();
+    let context = Context::new(&cli.global);
+    let outcome = match cli.verb {
+        Verb::Run(args) => {
+            verbs::run::run(&context, &args, requested).map_err(|failure| failure.of_run())
+        }
+        Verb::Image(verb) => verbs::image::run(&context, &verb),
+        Verb::Kernel(verb) => verbs::kernel::run(&context, &verb),
+        Verb::Bench(args) => verbs::bench::run(&context, &args),
+        Verb::Report(args) => verbs::report::run(&args),
+        Verb::Doctor(args) => verbs::doctor::run(&context, &args),
+        Verb::Gc(args) => verbs::gc::run(&context, &args),
+        Verb::Completions { shell } => verbs::completions::run(shell),
+    };
+    outcome.unwrap_or_else(|failure| failure.report())
+}

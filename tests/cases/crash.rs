@@ -51,7 +51,9 @@ pub fn interrupts_leave_nothing(lab: &Lab, wall: Wall) {
             .spawn()
             .expect("bulkhead starts");
         // Never before main() has had the time to watch for signals.
-        thread::sleep(Duration::from_millis(5) + Duration::from_micros(u64::from(round) * step));
+        thread::sleep(
+            Duration::from_millis(5) + Duration::from_micros(u64::from(round) * step),
+        );
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
         kill(pid, Signal::SIGINT).expect("it runs");
         let status = wait_until(&mut child, Duration::from_secs(60));

@@ -15,12 +15,12 @@ use crate::lab::{Footprint, Lab, Wall, entries};
 fn refused(lab: &Lab, name: &str, content: &[u8], options: &[&str], reason: &str) {
     let path = scratch(name);
     fs::write(&path, content).expect("a new archive");
-    let stored = |lab: &Lab| {
-        ["blobs/sha256", "layers", "tmp"].map(|dir| entries(&lab.store.join(dir)))
-    };
+    let stored =
+        |lab: &Lab| ["blobs/sha256", "layers", "tmp"].map(|dir| entries(&lab.store.join(dir)));
     let (before, footprint) = (stored(lab), Footprint::now(lab));
     let source = path.to_str().expect("utf-8");
-    let import = lab.verb(&[&["image", "import", "--name", "hostile"], options, &[source]].concat());
+    let import =
+        lab.verb(&[&["image", "import", "--name", "hostile"], options, &[source]].concat());
     import.expect_error(1, reason);
     assert_eq!(stored(lab), before, "the store has changed");
     assert_eq!(Footprint::now(lab), footprint);

@@ -29,7 +29,8 @@ pub fn nothing_of_the_host_is_visible(lab: &Lab, wall: Wall) {
 }
 
 pub fn writes_are_gone_after_exit(lab: &Lab, wall: Wall) {
-    let script = "echo changed > /etc/passwd && rm /bin/not-executable && echo new > /new && cat /new";
+    let script =
+        "echo changed > /etc/passwd && rm /bin/not-executable && echo new > /new && cat /new";
     let run = lab.run(wall, &[BUSYBOX, "sh", "-c", script]);
     run.expect_code(0);
     assert_eq!(run.text(), "new\n");
@@ -68,7 +69,10 @@ pub fn system_calls_are_filtered(lab: &Lab, wall: Wall) {
                   echo 1 > /proc/sys/vm/drop_caches; dmesg 2>&1 | head -n 1; ls /proc/acpi /sys/firmware | wc -l";
     let run = lab.run(wall, &[BUSYBOX, "sh", "-c", script]);
     let said = format!("{}{}", run.text(), run.stderr);
-    assert!(said.matches("not permitted").count() + said.matches("denied").count() >= 3, "{said}");
+    assert!(
+        said.matches("not permitted").count() + said.matches("denied").count() >= 3,
+        "{said}"
+    );
     assert!(said.contains("Read-only file system"), "{said}");
     let caches = Path::new("/proc/sys/vm/drop_caches");
     assert!(caches.exists(), "the attempt was on a file that exists");

@@ -8,7 +8,8 @@ use crate::lab::{Finished, Lab, Wall};
 const PROBE: &[u8] = include_bytes!(env!("BULKHEAD_PROBE"));
 
 fn manifest(lab: &Lab, wall: Wall, image: &str) -> Finished {
-    let script = "cat > /dev/shm/probe && chmod 755 /dev/shm/probe && exec /dev/shm/probe manifest /";
+    let script =
+        "cat > /dev/shm/probe && chmod 755 /dev/shm/probe && exec /dev/shm/probe manifest /";
     let run = lab.run_with_input(wall, &["--memory", "256m", image, "sh", "-c", script], PROBE);
     run.expect_code(0);
     run

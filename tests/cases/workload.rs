@@ -35,7 +35,8 @@ pub fn a_signal_gives_128_plus_n(lab: &Lab, wall: Wall) {
 }
 
 pub fn process_settings_reach_the_workload(lab: &Lab, wall: Wall) {
-    let options = ["-e", "COLOUR=red", "-w", "/new/dir", "-u", "1234:4321", "--hostname", "bulk"];
+    let options =
+        ["-e", "COLOUR=red", "-w", "/new/dir", "-u", "1234:4321", "--hostname", "bulk"];
     let script = "echo $COLOUR; pwd; id -u; id -g; hostname; echo $$; echo $PATH";
     let run = lab.run(wall, &[&options[..], &[BUSYBOX, "sh", "-c", script]].concat());
     run.expect_code(0);
@@ -59,7 +60,8 @@ pub fn stdin_is_carried_through(lab: &Lab, wall: Wall) {
 }
 
 pub fn a_mebibyte_comes_back_intact(lab: &Lab, wall: Wall) {
-    let sent: Vec<u8> = (0..1_u32 << 18).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let sent: Vec<u8> =
+        (0..1_u32 << 18).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let run = lab.run_with_input(wall, &[BUSYBOX, "cat"], &sent);
     run.expect_code(0);
     assert!(run.stdout == sent, "{} bytes came back of {}", run.stdout.len(), sent.len());

@@ -1,0 +1,349 @@
+//! The command line, as types. No behaviour: what each verb does is in
+//! `verbs/`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bulkhead_runtime::{Isolation, SandboxId};
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+/// Run one OCI image behind either of two walls, a namespace container or a KVM
+/// microVM, and measure on this machine what each wall costs.
+#[derive(Debug, Parser)]
+#[command(name = "bulkhead", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  bulkhead image import --name debian debian-rootfs.tar
+  bulkhead run debian cat /etc/os-release
+  bulkhead run --isolation microvm --memory 256m debian uname -a
+  bulkhead bench
+
+Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted. `bulkhead run` passes the
+workload's exit code on (128+n when signal n killed it) and follows docker for its own:
+125 when the sandbox failed, 126 when the command cannot be executed, 127 when it is not
+found; 124 when --timeout ran out.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Directory of running sandboxes' state [default: /run/bulkhead, or
+    /// $XDG_RUNTIME_DIR/bulkhead]
+    #[arg(
+        long,
+        env = "BULKHEAD_ROOT",
+        global = true,
+        value_name = "DIR",
+        help_heading = "Places"
+    )]
+    pub root: Option<PathBuf>,
+    /// Directory of images [default: /var/lib/bulkhead, or $XDG_DATA_HOME/bulkhead]
+    #[arg(
+        long,
+        env = "BULKHEAD_STORE",
+        global = true,
+        value_name = "DIR",
+        help_heading = "Places"
+    )]
+    pub store: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a command in a new sandbox
+    Run(Box<RunArgs>),
+    /// Import, list, inspect and remove images
+    #[command(subcommand)]
+    Image(ImageVerb),
+    /// Build, import and list guest kernels
+    #[command(subcommand)]
+    Kernel(KernelVerb),
+    /// Measure native, container and microVM side by side and write a report
+    Bench(BenchArgs),
+    /// Render a report again from saved results
+    Report(ReportArgs),
+    /// Say what this host can do, with a hint for each gap
+    Doctor(DoctorArgs),
+    /// Remove what killed sandboxes and imports left behind
+    Gc(GcArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The wall: container or microvm
+    #[arg(long, short = 'i', default_value = "container", value_parser = wall, value_name = "WALL")]
+    pub isolation: Isolation,
+    /// Set an environment variable; without a value, pass the caller's on
+    #[arg(long, short = 'e', value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Working directory inside
+    #[arg(long, short = 'w', value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// User inside: name or uid, optionally with :group or :gid
+    #[arg(long, short = 'u', value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Replace the image's entrypoint
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+    /// Host name inside [default: the sandbox's name]
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// Name of the sandbox [default: random]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<SandboxId>,
+    /// Memory limit: bytes, or with a suffix b, k, m, g
+    #[arg(long, short = 'm', value_parser = memory, value_name = "SIZE")]
+    pub memory: Option<u64>,
+    /// CPU limit in processors, for example 0.5
+    #[arg(long, value_parser = cpus, value_name = "N")]
+    pub cpus: Option<f64>,
+    /// Limit of processes and threads
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub pids_limit: Option<u64>,
+    /// Make the root filesystem read-only
+    #[arg(long)]
+    pub read_only: bool,
+    /// Run a minimal init as PID 1 that forwards signals and reaps orphans
+    #[arg(long)]
+    pub init: bool,
+    /// Kill the sandbox after this time: seconds, or with a suffix ms, s, m, h
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub timeout: Option<Duration>,
+    /// Guest kernel of the microVM, ELF vmlinux or bzImage [default: the one
+    /// `bulkhead kernel build` made]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub kernel: Option<PathBuf>,
+    /// Write the named clocks of this run to a file, as JSON
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub timeline: Option<PathBuf>,
+    /// The image
+    pub image: String,
+    /// The command and its arguments [default: the image's]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImageVerb {
+    /// Import an OCI image layout (directory or tar), a `docker save` archive or
+    /// a root filesystem tar
+    Import(ImportArgs),
+    /// List images
+    Ls {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove images by name or digest
+    Rm {
+        /// The images
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Print an image's manifest digest, configuration and layers as JSON
+    Inspect {
+        /// The image
+        image: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Archive or directory
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub source: PathBuf,
+    /// Name of the image [default: the archive's own, or its file name]
+    #[arg(long, value_name = "NAME[:TAG]")]
+    pub name: Option<String>,
+    /// Default command of a root filesystem tar, split at spaces
+    #[arg(long, value_name = "COMMAND")]
+    pub cmd: Option<String>,
+    /// Entrypoint of a root filesystem tar, split at spaces
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+    /// Environment variable of a root filesystem tar
+    #[arg(long, short = 'e', value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Working directory of a root filesystem tar
+    #[arg(long, short = 'w', value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// User of a root filesystem tar
+    #[arg(long, short = 'u', value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Refuse an image that unpacks to more than this
+    #[arg(long, value_parser = memory, value_name = "SIZE")]
+    pub max_size: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KernelVerb {
+    /// Build the guest kernel from Debian's linux-source package, once
+    Build {
+        #[command(flatten)]
+        packages: Packages,
+    },
+    /// List guest kernels
+    Ls {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check a kernel image and keep a copy of it
+    Import {
+        /// ELF vmlinux or bzImage
+        #[arg(value_hint = ValueHint::FilePath)]
+        path: PathBuf,
+    },
+}
+
+/// What to do about missing packages.
+#[derive(Debug, Args)]
+pub struct Packages {
+    /// Do not install missing Debian packages; say which are needed and stop
+    #[arg(long)]
+    pub no_install: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Measure as for publication: more samples, larger ladders
+    #[arg(long)]
+    pub full: bool,
+    /// Which runtimes to compare, the baseline first
+    #[arg(long, value_delimiter = ',', default_value = "native,container,microvm")]
+    pub runtimes: Vec<Isolation>,
+    /// Directory for results and report [default: reports/runs/<time>]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    /// Seed of every random choice [default: random, recorded in the results]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Guest kernel of the microVM [default: the one `bulkhead kernel build` makes]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub kernel: Option<PathBuf>,
+    #[command(flatten)]
+    pub packages: Packages,
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A results.json, or the directory that holds it
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub results: PathBuf,
+    /// Directory for the report [default: beside the results]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn wall(text: &str) -> Result<Isolation, String> {
+    match text.parse()? {
+        Isolation::Native => Err("a sandbox needs a wall: container or microvm".to_owned()),
+        wall => Ok(wall),
+    }
+}
+
+fn cpus(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(cpus) if cpus.is_finite() && cpus >= 0.01 => Ok(cpus),
+        _ => Err("expected a number of processors of at least 0.01".to_owned()),
+    }
+}
+
+/// Bytes, with docker's suffixes `b`, `k`, `m`, `g` (powers of 1024).
+fn memory(text: &str) -> Result<u64, String> {
+    let wrong = || "expected a size such as 67108864, 64m or 1g".to_owned();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => 1 << 20,
+        "g" | "gb" | "gib" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(unit).filter(|&bytes| bytes > 0).ok_or_else(wrong)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a time such as 30, 1.5s, 200ms or 2m".to_owned();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(wrong()),
+    };
+    let number: f64 = digits.parse().map_err(|_| wrong())?;
+    Duration::try_from_secs_f64(number * unit).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_dockers() {
+        assert_eq!(memory("64m"), Ok(64 << 20));
+        assert_eq!(memory("1G"), Ok(1 << 30));
+        assert_eq!(memory("4096"), Ok(4096));
+        for wrong in ["", "m", "0", "-1", "64x", "1.5g", "99999999999g"] {
+            assert!(memory(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "s", "-1s", "1d", "nan"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn everything_after_the_image_belongs_to_the_workload() {
+        let cli =
+            Cli::try_parse_from(["bulkhead", "run", "-e", "A=1", "img", "sh", "-c", "--"]);
+        let Verb::Run(run) = cli.unwrap().verb else { panic!("not run") };
+        assert_eq!((run.image.as_str(), run.env.len()), ("img", 1));
+        assert_eq!(run.command, ["sh", "-c", "--"]);
+    }
+
+    #[test]
+    fn native_is_no_wall_for_run() {
+        assert!(Cli::try_parse_from(["bulkhead", "run", "-i", "native", "img"]).is_err());
+    }
+}

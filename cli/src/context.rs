@@ -1,0 +1,107 @@
+//! Where things are: the store, the runtime root, the kernels, the walls.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use bulkhead_container::ContainerRuntime;
+use bulkhead_image::spec::{self, RunOptions};
+use bulkhead_image::{Image, ImageRef, Store, builtin};
+use bulkhead_kernels::Catalogue;
+use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime};
+use bulkhead_runtime::{Bundle, Isolation, Runtime, state};
+use oci_spec::runtime::LinuxSeccomp;
+
+use crate::args::Global;
+use crate::failure::Failure;
+use crate::payload;
+
+/// The verb under which this program is a microVM's monitor.
+pub const MONITOR_VERB: &str = "microvm-monitor";
+
+/// The places and tools every verb works with.
+#[derive(Debug)]
+pub struct Context {
+    /// Directory of the sandboxes' state.
+    pub root: PathBuf,
+    store: Store,
+    kernels: Catalogue,
+}
+
+impl Context {
+    pub fn new(global: &Global) -> Self {
+        Self {
+            root: global.root.clone().unwrap_or_else(state::default_root),
+            store: Store::open(global.store.clone().unwrap_or_else(Store::default_dir)),
+            kernels: Catalogue::open(Catalogue::default_dir()),
+        }
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn kernels(&self) -> &Catalogue {
+        &self.kernels
+    }
+
+    /// An image by name or digest; the built-in one is made when first asked for.
+    pub fn image(&self, name: &str) -> Result<Image, Failure> {
+        let builtin = name.parse::<ImageRef>().is_ok_and(|n| n.to_string() == builtin::PROBE);
+        if builtin {
+            return Ok(builtin::probe(&self.store, payload::PROBE)?);
+        }
+        Ok(self.store.resolve(name)?)
+    }
+
+    /// An image in the form `isolation` takes, with its `config.json`.
+    pub fn bundle(
+        &self,
+        image: &Image,
+        isolation: Isolation,
+        options: &RunOptions,
+    ) -> Result<Bundle, Failure> {
+        let spec = spec::runtime_spec(image.config(), image.accounts(), options)?;
+        let rootfs = match isolation {
+            Isolation::MicroVm => self.store.disk(image, payload::INIT)?,
+            Isolation::Container | Isolation::Native => image.layers(),
+        };
+        Ok(Bundle { spec, rootfs })
+    }
+
+    /// The system call filter of a wall. A microVM's workload has a kernel of its
+    /// own to talk to and none of the host's.
+    pub fn default_seccomp(isolation: Isolation) -> Option<LinuxSeccomp> {
+        (isolation == Isolation::Container).then(bulkhead_container::seccomp::default_profile)
+    }
+
+    /// The runtime of a wall; `kernel` replaces the microVM's.
+    pub fn runtime(
+        &self,
+        isolation: Isolation,
+        kernel: Option<&Path>,
+    ) -> Result<Box<dyn Runtime>, Failure> {
+        Ok(match isolation {
+            Isolation::Native => Box::new(bulkhead_bench::NativeRuntime),
+            Isolation::Container => Box::new(self.container()),
+            Isolation::MicroVm => Box::new(self.microvm(kernel)?),
+        })
+    }
+
+    /// Both walls.
+    pub fn walls(&self) -> Result<[Box<dyn Runtime>; 2], Failure> {
+        Ok([Box::new(self.container()), Box::new(self.microvm(None)?)])
+    }
+
+    fn container(&self) -> ContainerRuntime {
+        ContainerRuntime::new(self.root.clone())
+    }
+
+    fn microvm(&self, kernel: Option<&Path>) -> Result<MicroVmRuntime, Failure> {
+        let kernel = match kernel {
+            Some(path) => Some(path.to_owned()),
+            None => self.kernels.default_kernel()?.map(|kernel| kernel.path),
+        };
+        let monitor = ["/proc/self/exe", MONITOR_VERB].map(OsString::from).into();
+        Ok(MicroVmRuntime::new(MicroVmConfig::new(self.root.clone(), monitor, kernel)))
+    }
+}

@@ -1,0 +1,73 @@
+//! Progress bars. They are drawn when something is reported and never by a
+//! thread of their own, which would disturb what is measured.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// One line at the bottom of the terminal; nothing where standard error is none.
+#[derive(Debug)]
+pub struct Bar(ProgressBar);
+
+impl Bar {
+    /// For an amount of data.
+    pub fn bytes() -> Self {
+        Self::with_template("{msg:>10} [{bar:30}] {binary_bytes}/{binary_total_bytes} {eta}")
+    }
+
+    /// For a number of steps.
+    pub fn steps() -> Self {
+        Self::with_template("{msg:>27} [{bar:30}] {pos}/{len} {elapsed} (eta {eta}) {prefix}")
+    }
+
+    fn with_template(template: &str) -> Self {
+        let style = ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("=> ");
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        Self(bar.with_style(style))
+    }
+
+    /// Begins something new.
+    pub fn begin(
+        &self,
+        message: impl Into<std::borrow::Cow<'static, str>>,
+        total: Option<u64>,
+    ) {
+        self.0.reset();
+        match total {
+            Some(total) => self.0.set_length(total),
+            None => self.0.unset_length(),
+        }
+        self.0.set_message(message);
+    }
+
+    /// Where it is, of a total that may be revised.
+    pub fn set(&self, position: u64, total: u64) {
+        self.0.set_length(total);
+        self.0.set_position(position);
+    }
+
+    /// What is being done within the current step.
+    pub fn detail(&self, text: &str) {
+        self.0.set_prefix(text.to_owned());
+    }
+
+    /// Takes the bar off the terminal.
+    pub fn clear(&self) {
+        self.0.finish_and_clear();
+    }
+}
+
+impl bulkhead_image::Progress for Bar {
+    fn begin(&self, stage: bulkhead_image::Stage, total_bytes: Option<u64>) {
+        let message = match stage {
+            bulkhead_image::Stage::Copy => "copying",
+            bulkhead_image::Stage::Unpack => "unpacking",
+            bulkhead_image::Stage::Publish => "publishing",
+        };
+        Self::begin(self, message, total_bytes);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}

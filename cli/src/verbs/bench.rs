@@ -1,0 +1,162 @@
+//! `bulkhead bench`: the main job, from a bare machine to a report.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+
+use bulkhead_bench::{BenchConfig, Candidate, Profile, Progress, Stop};
+use bulkhead_image::spec::RunOptions;
+use bulkhead_image::{Image, builtin};
+use bulkhead_kernels::KernelImage;
+use bulkhead_runtime::{Availability, Bundle, Isolation, Runtime};
+
+use crate::args::BenchArgs;
+use crate::context::Context;
+use crate::failure::{Failure, code};
+use crate::packages;
+use crate::progress::Bar;
+use crate::signals::Signals;
+use crate::verbs::{kernel, report};
+
+/// Memory limit of every sandbox, and the whole memory of each microVM.
+const MEMORY_BYTES: u64 = 64 << 20;
+
+/// Packages the microVM's disk is made with.
+const PACKAGES: &[&str] = &["erofs-utils"];
+
+pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode, Failure> {
+    let (kernel, left_out) = prepare(context, args)?;
+    let image = context.image(builtin::PROBE)?;
+    let contenders = args
+        .runtimes
+        .iter()
+        .map(|&isolation| {
+            let reason = (isolation == Isolation::MicroVm).then_some(left_out.as_deref());
+            Contender::new(context, &image, isolation, kernel.as_deref(), reason.flatten())
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let candidates: Vec<Candidate<'_>> = contenders.iter().map(Contender::candidate).collect();
+
+    let config = BenchConfig {
+        profile: if args.full { Profile::FULL } else { Profile::DEFAULT },
+        seed: args.seed.unwrap_or_else(random_seed),
+        program: "/probe".to_owned(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        command: std::env::args().collect(),
+        image: builtin::PROBE.to_owned(),
+        image_digest: image.digest().to_string(),
+        guest_kernel: kernel.as_deref().map(describe).transpose()?,
+    };
+    let signals = Signals::ending()?;
+    let never = AtomicBool::new(false);
+    let stop = Stop::on_flag_or_descriptor(&never, signals.as_fd());
+    let bar = Bar::steps();
+    let results = bulkhead_bench::run(&config, &candidates, stop, &bar);
+    bar.clear();
+    let results = results?;
+
+    let out = args.out.clone().unwrap_or_else(|| default_out(&results.run.started));
+    report::present(&out, &results)?;
+    if results.run.partial {
+        return Ok(ExitCode::from(code::INTERRUPTED));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Installs and builds what the chosen runtimes need: the guest kernel, and why
+/// the microVM has to be left out if it has.
+fn prepare(
+    context: &Context,
+    args: &BenchArgs,
+) -> Result<(Option<PathBuf>, Option<String>), Failure> {
+    if !args.runtimes.contains(&Isolation::MicroVm) {
+        return Ok((None, None));
+    }
+    // No kernel is built for a microVM that could not be started with it.
+    if !Path::new("/dev/kvm").exists() {
+        let reason = "there is no /dev/kvm on this host";
+        eprintln!("The microVM is left out: {reason}.");
+        return Ok((None, Some(reason.to_owned())));
+    }
+    packages::ensure(PACKAGES, args.packages.no_install)?;
+    let kernel = kernel::chosen(context, args.kernel.as_ref(), args.packages.no_install)?;
+    Ok((Some(kernel), None))
+}
+
+/// A runtime with the image in the form it takes.
+struct Contender {
+    runtime: Box<dyn Runtime>,
+    bundle: Result<Bundle, String>,
+    version: String,
+}
+
+impl Contender {
+    fn new(
+        context: &Context,
+        image: &Image,
+        isolation: Isolation,
+        kernel: Option<&Path>,
+        left_out: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let runtime = context.runtime(isolation, kernel)?;
+        let bundle = match (left_out, runtime.availability()) {
+            (Some(reason), _) => Err(reason.to_owned()),
+            (None, Availability::Unavailable(missing)) => {
+                Err(missing.iter().map(|m| m.what.as_str()).collect::<Vec<_>>().join("; "))
+            }
+            (None, Availability::Ready) => {
+                let options = RunOptions {
+                    memory_bytes: Some(MEMORY_BYTES),
+                    seccomp: Context::default_seccomp(isolation),
+                    ..RunOptions::default()
+                };
+                Ok(context.bundle(image, isolation, &options)?)
+            }
+        };
+        Ok(Self { runtime, bundle, version: env!("CARGO_PKG_VERSION").to_owned() })
+    }
+
+    fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            runtime: &*self.runtime,
+            version: &self.version,
+            bundle: self.bundle.as_ref().map_err(String::as_str),
+        }
+    }
+}
+
+/// The guest kernel for the record: its release and where it came from.
+fn describe(path: &Path) -> Result<String, Failure> {
+    let release = KernelImage::inspect(path)?.release.unwrap_or_else(|| "unknown".to_owned());
+    let home = path.parent().and_then(Path::file_name).unwrap_or_default();
+    Ok(format!("{release} ({})", home.to_string_lossy()))
+}
+
+/// The standard library seeds its hash tables from the kernel's random numbers.
+fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// `reports/runs/<time>`, the time without characters a file name should not have.
+fn default_out(started: &str) -> PathBuf {
+    let time: String = started.chars().filter(char::is_ascii_alphanumeric).collect();
+    Path::new("reports/runs").join(time)
+}
+
+impl Progress for Bar {
+    fn begin(&self, workload: &str, steps: u64) {
+        Self::begin(self, workload.to_owned(), Some(steps));
+    }
+
+    fn advance(&self, done: u64, steps: u64) {
+        self.set(done, steps);
+    }
+
+    fn message(&self, text: &str) {
+        self.detail(text);
+    }
+
+    fn end(&self) {}
+}

@@ -1,0 +1,17 @@
+//! `bulkhead completions`: a script for the user's shell.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap_complete::{Shell, generate};
+
+use crate::args::Cli;
+use crate::failure::Failure;
+
+pub fn run(shell: Shell) -> Result<ExitCode, Failure> {
+    let mut script = Vec::new();
+    generate(shell, &mut Cli::command(), "bulkhead", &mut script);
+    io::Write::write_all(&mut io::stdout(), &script)?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,131 @@
+//! `bulkhead doctor`: what this host can do, with a hint for each gap.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use bulkhead_bench::host;
+use bulkhead_kernels::KvmFlavour;
+use bulkhead_runtime::{Availability, Isolation, Runtime};
+use serde::Serialize;
+
+use crate::args::DoctorArgs;
+use crate::context::Context;
+use crate::failure::{Failure, code};
+use crate::packages;
+
+/// One thing looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    found: String,
+    hint: Option<String>,
+}
+
+impl Check {
+    fn new(name: &'static str, ok: bool, found: impl Into<String>, hint: &str) -> Self {
+        let hint = (!ok).then(|| hint.to_owned());
+        Self { name, ok, found: found.into(), hint }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Diagnosis {
+    checks: Vec<Check>,
+}
+
+pub fn run(context: &Context, args: &DoctorArgs) -> Result<ExitCode, Failure> {
+    let mut checks =
+        vec![kvm(), cgroups(), namespaces(), overlayfs(), erofs()?, kernel(context)?];
+    checks.extend(context.walls()?.iter().map(|wall| available(&**wall)));
+    let diagnosis = Diagnosis { checks };
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&diagnosis)?);
+    } else {
+        print(&diagnosis);
+    }
+    let healthy = diagnosis.checks.iter().all(|check| check.ok);
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::from(code::FAILURE) })
+}
+
+fn print(diagnosis: &Diagnosis) {
+    for check in &diagnosis.checks {
+        let mark = if check.ok { "ok     " } else { "MISSING" };
+        println!("{mark}  {:<12}  {}", check.name, check.found);
+        if let Some(hint) = &check.hint {
+            println!("{:>23}{hint}", "hint: ");
+        }
+    }
+}
+
+/// Which kind of KVM, which decides what microVM figures mean here.
+fn kvm() -> Check {
+    if !Path::new("/dev/kvm").exists() {
+        let hint =
+            "load kvm_intel or kvm_amd; inside a virtual machine, enable nested virtualisation";
+        return Check::new("kvm", false, "no /dev/kvm", hint);
+    }
+    let found = match KvmFlavour::detect() {
+        KvmFlavour::Pvm => "kvm_pvm: guest kernel code is emulated, so microVMs are slow here \
+                            and their figures say nothing about hardware"
+            .to_owned(),
+        flavour => flavour.to_string(),
+    };
+    Check::new("kvm", true, found, "")
+}
+
+fn cgroups() -> Check {
+    let version = host::describe().cgroups;
+    let hint = "mount cgroup2 at /sys/fs/cgroup; without it limits are refused";
+    Check::new("cgroups", version != "none", version, hint)
+}
+
+fn namespaces() -> Check {
+    let known = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
+    let missing: Vec<&str> = known
+        .into_iter()
+        .filter(|name| !Path::new("/proc/self/ns").join(name).exists())
+        .collect();
+    let hint = "use a kernel with all of CONFIG_NAMESPACES";
+    let found =
+        if missing.is_empty() { known.join(" ") } else { format!("no {}", missing.join(", ")) };
+    Check::new("namespaces", missing.is_empty(), found, hint)
+}
+
+fn overlayfs() -> Check {
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let loaded = known.lines().any(|line| line.trim_start_matches("nodev").trim() == "overlay");
+    let found = if loaded { "in the kernel" } else { "not loaded" };
+    Check::new("overlayfs", loaded, found, "run `modprobe overlay` as root")
+}
+
+/// The microVM's disk is made by a program; the host's kernel needs no EROFS.
+fn erofs() -> Result<Check, Failure> {
+    let missing = packages::missing(&["erofs-utils"])?;
+    let found = if missing.is_empty() { "mkfs.erofs" } else { "no mkfs.erofs" };
+    let hint = "run `apt-get install erofs-utils`";
+    Ok(Check::new("erofs", missing.is_empty(), found, hint))
+}
+
+fn kernel(context: &Context) -> Result<Check, Failure> {
+    let built = context.kernels().default_kernel()?;
+    let found = built.as_ref().map_or("not built".to_owned(), |k| k.path.display().to_string());
+    Ok(Check::new("kernel", built.is_some(), found, "run `bulkhead kernel build`"))
+}
+
+fn available(wall: &dyn Runtime) -> Check {
+    let name = match wall.isolation() {
+        Isolation::MicroVm => "microvm",
+        _ => "container",
+    };
+    match wall.availability() {
+        Availability::Ready => Check::new(name, true, "ready", ""),
+        Availability::Unavailable(missing) => {
+            let join = |parts: Vec<&str>| parts.join("; ");
+            let what = join(missing.iter().map(|m| m.what.as_str()).collect());
+            let remedy = join(missing.iter().map(|m| m.remedy.as_str()).collect());
+            Check::new(name, false, what, &remedy)
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! `bulkhead gc`: what killed processes left behind.
+
+use std::process::ExitCode;
+
+use bulkhead_runtime::state;
+
+use crate::args::GcArgs;
+use crate::context::Context;
+use crate::failure::Failure;
+
+pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode, Failure> {
+    for (id, record) in state::abandoned(&context.root)? {
+        let wall = record.as_ref().map_or("damaged", |record| record.isolation.as_str());
+        println!("{id} ({wall})");
+        if args.dry_run {
+            continue;
+        }
+        // Purging is idempotent and finds what belongs to an id by itself, so a
+        // sandbox whose record is lost is looked for behind both walls.
+        for runtime in context.walls()? {
+            let ours = record.as_ref().is_none_or(|r| r.isolation == runtime.isolation());
+            if ours {
+                runtime.purge(&id)?;
+            }
+        }
+    }
+    if !args.dry_run {
+        context.store().collect_garbage()?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

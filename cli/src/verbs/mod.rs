@@ -1,0 +1,10 @@
+//! One file for each verb.
+
+pub mod bench;
+pub mod completions;
+pub mod doctor;
+pub mod gc;
+pub mod image;
+pub mod kernel;
+pub mod report;
+pub mod run;

@@ -1,0 +1,186 @@
+//! `bulkhead run`: one workload behind one wall, from request to release.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+use std::time::{Duration, Instant as Deadline};
+
+use bulkhead_image::Image;
+use bulkhead_image::spec::RunOptions;
+use bulkhead_runtime::{
+    Bundle, Clock, Create, Exit, Instant, Isolation, Lifetime, Sandbox, SandboxId, Signal,
+    Stdio, Timeline,
+};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::args::RunArgs;
+use crate::context::Context;
+use crate::failure::{Failure, code};
+use crate::signals::Signals;
+
+/// After this many requests to end, the workload is killed, as docker does.
+const PATIENCE: u32 = 3;
+
+pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::forwarded()?;
+    let deadline = args.timeout.map(|limit| Deadline::now() + limit);
+    let id = match &args.name {
+        Some(name) => name.clone(),
+        None => SandboxId::random()?,
+    };
+    let runtime = context.runtime(args.isolation, args.kernel.as_deref())?;
+    let (_image, bundle) = bundle(context, args, &id)?;
+    let mut sandbox = runtime.create(Create {
+        id: &id,
+        bundle: &bundle,
+        stdio: Stdio::inherit()?,
+        lifetime: Lifetime::Attached,
+        init: args.init,
+        requested,
+    })?;
+    let outcome = sandbox
+        .start(Some(signals.as_fd()))
+        .map_err(Failure::from)
+        .and_then(|()| supervise(&mut *sandbox, &mut signals, deadline));
+    let released = sandbox.delete();
+    if let Some(path) = &args.timeline {
+        fs::write(path, timeline_json(&sandbox.timeline()))?;
+    }
+    let end = outcome?;
+    released?;
+    say(args, end);
+    Ok(ExitCode::from(end.code()))
+}
+
+/// The image as this wall takes it, with the options of the command line. The
+/// image is held as long as the sandbox lives: that keeps it from being removed.
+fn bundle(
+    context: &Context,
+    args: &RunArgs,
+    id: &SandboxId,
+) -> Result<(Image, Bundle), Failure> {
+    let options = RunOptions {
+        args: args.command.clone(),
+        entrypoint: args.entrypoint.as_deref().map(words),
+        env: args.env.iter().filter_map(|variable| environment(variable)).collect(),
+        working_dir: args.workdir.clone(),
+        user: args.user.clone(),
+        hostname: args.hostname.clone().or_else(|| Some(id.to_string())),
+        memory_bytes: args.memory,
+        cpus: args.cpus,
+        pids_limit: args.pids_limit,
+        read_only: args.read_only,
+        seccomp: Context::default_seccomp(args.isolation),
+        ..RunOptions::default()
+    };
+    let image = context.image(&args.image)?;
+    let bundle = context.bundle(&image, args.isolation, &options)?;
+    Ok((image, bundle))
+}
+
+/// An empty entrypoint is none, as with docker.
+fn words(entrypoint: &str) -> Vec<String> {
+    if entrypoint.is_empty() { Vec::new() } else { vec![entrypoint.to_owned()] }
+}
+
+/// `NAME` alone passes the caller's value on, if it has one.
+fn environment(variable: &str) -> Option<String> {
+    if variable.contains('=') {
+        return Some(variable.to_owned());
+    }
+    std::env::var(variable).ok().map(|value| format!("{variable}={value}"))
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Exited(Exit),
+    TimedOut,
+}
+
+impl End {
+    fn code(self) -> u8 {
+        match self {
+            Self::Exited(exit) => exit.code(),
+            Self::TimedOut => code::TIMED_OUT,
+        }
+    }
+}
+
+/// Waits for the workload's end, passing signals on.
+fn supervise(
+    sandbox: &mut dyn Sandbox,
+    signals: &mut Signals,
+    deadline: Option<Deadline>,
+) -> Result<End, Failure> {
+    let mut requests = 0;
+    loop {
+        if let Some(exit) = sandbox.wait(Some(Duration::ZERO))? {
+            return Ok(End::Exited(exit));
+        }
+        let left = deadline.map(|at| at.saturating_duration_since(Deadline::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(End::TimedOut);
+        }
+        await_event(sandbox, signals, left)?;
+        while let Some(signal) = signals.next()? {
+            requests += u32::from(matches!(signal, Signal::INT | Signal::TERM));
+            let signal = if requests >= PATIENCE { Signal::KILL } else { signal };
+            match sandbox.signal(signal) {
+                // It has just ended: the next wait says how.
+                Err(bulkhead_runtime::Error::NotRunning { .. }) => {}
+                other => other?,
+            }
+        }
+    }
+}
+
+fn await_event(
+    sandbox: &dyn Sandbox,
+    signals: &Signals,
+    left: Option<Duration>,
+) -> Result<(), Failure> {
+    // Rounded up, so that the deadline has passed when poll returns.
+    let timeout = left.map_or(PollTimeout::NONE, |left| {
+        PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX)
+    });
+    let mut events = [
+        PollFd::new(sandbox.event_fd(), PollFlags::POLLIN),
+        PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+    ];
+    match poll(&mut events, timeout) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the exit code alone does not tell.
+fn say(args: &RunArgs, end: End) {
+    match end {
+        End::TimedOut => {
+            let limit = args.timeout.unwrap_or_default();
+            eprintln!("bulkhead: timed out after {limit:?}, the sandbox was killed");
+        }
+        End::Exited(Exit { oom_killed: true, .. }) => {
+            let where_ = match args.isolation {
+                Isolation::MicroVm => "the microVM's memory",
+                _ => "the memory limit",
+            };
+            eprintln!("bulkhead: out of memory: a process was killed at {where_}");
+        }
+        End::Exited(_) => {}
+    }
+}
+
+/// The named clocks in nanoseconds after `request`.
+fn timeline_json(timeline: &Timeline) -> String {
+    let start = timeline.get(Clock::Request).unwrap_or(Instant::from_nanos(0));
+    let clocks: serde_json::Map<String, serde_json::Value> = timeline
+        .iter()
+        .map(|(clock, at)| {
+            let after = at.as_nanos().saturating_sub(start.as_nanos());
+            (clock.as_str().to_owned(), after.into())
+        })
+        .collect();
+    serde_json::Value::from(clocks).to_string()
+}
