@@ -45,7 +45,9 @@ pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> 
 
 /// [`read_small`] on a file that is open already.
 pub(crate) fn read_open(file: &File, path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
-    let mut bytes = Vec::new();
+    // One read instead of many of growing size: this is on the way of each run.
+    let len = file.metadata().map_err(FileError::on("examine", path))?.len();
+    let mut bytes = Vec::with_capacity(usize::try_from(len.min(limit)).unwrap_or(0) + 1);
     file.take(limit + 1).read_to_end(&mut bytes).map_err(FileError::on("read", path))?;
     if bytes.len() as u64 > limit {
         return Err(FileError::on("read", path)(io::ErrorKind::FileTooLarge));

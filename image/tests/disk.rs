@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bulkhead_image::{ImportOptions, NoProgress, Store};
+use bulkhead_image::{DiskError, ImportOptions, NoProgress, Store};
 use bulkhead_runtime::Rootfs;
 use common::archive::{Archive, Attributes, mode};
 use common::{layout, manifest, store};
@@ -146,4 +146,57 @@ fn a_disk_is_made_once_for_each_init() {
     };
     assert_eq!(made(b"one"), made(b"one"));
     assert_ne!(made(b"one").0, made(b"two").0);
+}
+
+#[test]
+#[cfg_attr(not(user_namespaces), ignore = "needs user namespaces for ordinary users")]
+fn without_privilege_the_users_files_are_roots_on_the_disk() {
+    let mut made = None;
+    common::without_privilege(|| {
+        let (dir, store) = store();
+        let bottom = Archive::new().file("gone", b"").dir("d").file("d/x", b"x").finish();
+        let top = Archive::new().file(".wh.gone", b"").file("d/y", b"y").finish();
+        let image = import(&store, dir.path(), &[bottom, top]);
+        let Rootfs::Disk(disk) = store.disk(&image, b"init").unwrap() else { panic!() };
+        // EROFS's magic number (fs/erofs/erofs_fs.h), at its place.
+        let bytes = fs::read(&disk).unwrap();
+        assert_eq!(bytes[1024..1028], 0xE0F5_E1E2u32.to_le_bytes());
+        made = Some((dir, disk));
+    });
+    let (_dir, disk) = made.unwrap();
+    // Only root can mount it, to look further.
+    if cfg!(is_root) {
+        let tree = manifest::of_disk(&disk);
+        assert!(!tree.contains_key(Path::new("rootfs/gone")));
+        assert!(tree.contains_key(Path::new("rootfs/d/x")));
+        assert!(tree.contains_key(Path::new("rootfs/d/y")));
+        for (path, line) in &tree {
+            assert!(line.contains("owner 0:0"), "{}: {line}", path.display());
+        }
+    }
+}
+
+#[test]
+#[cfg_attr(not(is_root), ignore = "needs root: mounts")]
+fn a_name_too_long_for_mkfs_is_said_to_be() {
+    let (dir, store) = store();
+    let layer = Archive::new().file(&"x".repeat(255), b"").finish();
+    let image = import(&store, dir.path(), &[layer]);
+    let error = store.disk(&image, b"init").unwrap_err();
+    assert!(matches!(error, DiskError::LongName { .. }), "{error:?}");
+    assert_eq!(fs::read_dir(store.root().join("disks")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+#[cfg_attr(not(is_root), ignore = "needs root: mounts")]
+fn any_number_of_layers_fits() {
+    let (dir, store) = store();
+    // More than fit into mount options by their paths.
+    let layers: Vec<_> =
+        (0..120).map(|n| Archive::new().file(&format!("f{n}"), b"").finish()).collect();
+    let image = import(&store, dir.path(), &layers);
+    let Rootfs::Disk(disk) = store.disk(&image, b"init").unwrap() else { panic!() };
+    let files = manifest::of_disk(&disk);
+    assert_eq!(files.keys().filter(|path| path.starts_with("rootfs")).count(), 121);
 }

@@ -33,6 +33,10 @@ const LAYOUT_VERSION: u32 = 1;
 /// The program that makes the disk, and how to get it.
 const MKFS: &str = "mkfs.erofs";
 
+/// Longest file name on Linux (`NAME_MAX`), by one too long for mkfs.erofs 1.5:
+/// it cuts the name off and then does not find the file.
+const MAX_NAME: usize = 255;
+
 /// A disk that cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
@@ -58,6 +62,12 @@ pub enum DiskError {
         status: ExitStatus,
         /// The end of what it said.
         message: String,
+    },
+    /// A name that EROFS could hold, but mkfs.erofs 1.5 cannot read.
+    #[error("{} has a name of {MAX_NAME} bytes, which mkfs.erofs cannot handle", path.display())]
+    LongName {
+        /// Where it is, in a layer.
+        path: PathBuf,
     },
     /// A file operation failed.
     #[error(transparent)]
@@ -97,13 +107,40 @@ fn make(path: &Path, image: &Image, init: &[u8], scratch: &Path) -> Result<(), D
     let tree = prepare(&dir, init)?;
     let disk = dir.path().join("disk.erofs");
     let staging = Staging::new(image.layer_dirs(), &tree.join("rootfs"))?;
-    run_mkfs(&disk, &tree, staging)?;
+    run_mkfs(&disk, &tree, staging).map_err(|error| explain(error, image))?;
     // Before the name: a disk cut short by a power failure would look whole.
     let file = File::open(&disk).map_err(FileError::on("open", &disk))?;
     file.sync_all().map_err(FileError::on("sync", &disk))?;
     fs::rename(&disk, path).map_err(FileError::on("create", path))?;
     path.parent().map_or(Ok(()), sync_dir)?;
     Ok(())
+}
+
+/// Looks for the reason of a failure that mkfs.erofs does not give.
+fn explain(error: DiskError, image: &Image) -> DiskError {
+    let long = || image.layer_dirs().iter().find_map(|layer| find_long_name(layer));
+    match error {
+        DiskError::Mkfs { .. } => match long() {
+            Some(path) => DiskError::LongName { path },
+            None => error,
+        },
+        _ => error,
+    }
+}
+
+/// The first name of full length in a tree; what cannot be read is passed over.
+fn find_long_name(dir: &Path) -> Option<PathBuf> {
+    for entry in fs::read_dir(dir).ok()?.flatten() {
+        if entry.file_name().len() >= MAX_NAME {
+            return Some(entry.path());
+        }
+        if entry.file_type().is_ok_and(|kind| kind.is_dir())
+            && let Some(found) = find_long_name(&entry.path())
+        {
+            return Some(found);
+        }
+    }
+    None
 }
 
 /// Makes everything of the tree but the image, which is mounted on `rootfs`.

@@ -98,7 +98,10 @@ impl Store {
     /// A store in a directory, which is made when something is first put there.
     #[must_use]
     pub fn open(dir: impl Into<PathBuf>) -> Self {
-        Self { root: dir.into() }
+        let root = dir.into();
+        // What comes out of the store is used from other directories and mount
+        // namespaces. Only an empty path cannot be made absolute.
+        Self { root: std::path::absolute(&root).unwrap_or(root) }
     }
 
     /// The user's own place for images: `/var/lib/bulkhead` for root,
