@@ -2,11 +2,33 @@
 
 use sha2::{Digest, Sha256};
 
+/// The patch in a file under `patches/`.
+macro_rules! patch {
+    ($name:literal) => {
+        Patch { name: $name, text: include_str!(concat!("../patches/", $name)) }
+    };
+}
+
 /// The configuration fragment; everything it does not name is off.
 pub const CONFIG: &str = include_str!("../config/bulkhead.config");
 
+/// A patch by the name of its file.
+macro_rules! patch {
+    ($name:literal) => {
+        Patch { name: $name, text: include_str!(concat!("../patches/", $name)) }
+    };
+}
+
 /// Our patches, in the order they are applied.
-pub const PATCHES: &[Patch] = &[];
+pub const PATCHES: &[Patch] = &[
+    patch!("0001-x86-run-where-ring-0-is-emulated.patch"),
+    patch!("0002-x86-alternatives-patch-common-sites-without-decoding.patch"),
+    patch!("0003-x86-mm-skip-empty-entries-before-asking-e820.patch"),
+    patch!("0004-x86-make-memory-sections-32-mib.patch"),
+    patch!("0005-x86-end-bss-where-it-ends.patch"),
+    patch!("0006-slub-no-sysfs-without-slub-debug.patch"),
+    patch!("0007-tick-let-ticks-be-rarer-than-jiffies.patch"),
+];
 
 /// Changes whenever the way of building changes what is built.
 const BUILDER_VERSION: u32 = 1;
