@@ -113,6 +113,16 @@ pub(crate) unsafe fn clone3(args: &mut libc::clone_args) -> Result<usize> {
     unsafe { call!(SYS_clone3, std::ptr::from_mut(args).addr(), size) }
 }
 
+/// `fork(2)`: unlike `clone3`, open to a process behind a seccomp filter.
+///
+/// # Safety
+///
+/// As for [`clone3`].
+pub(crate) unsafe fn fork() -> Result<usize> {
+    // SAFETY: takes no arguments; what the child does is the caller's promise.
+    unsafe { syscall(libc::SYS_fork, [0; 6]) }
+}
+
 /// Ends the process at once, running no exit handlers.
 pub(crate) fn exit(code: i32) -> ! {
     loop {

@@ -16,11 +16,8 @@ const ALL: u64 = u64::MAX;
 pub(super) fn fork_and_stay(sync: RawFd) {
     // Before the fork, so that no signal meant for the workload is lost.
     let _ = sys::block_signals(ALL);
-    // SAFETY: an all-zero clone_args is valid: no flags.
-    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
     // SAFETY: the child goes on making raw system calls only.
-    match unsafe { sys::clone3(&mut args) } {
+    match unsafe { sys::fork() } {
         Ok(0) => {
             let _ = sys::block_signals(0);
             // A session of its own, as a workload that is PID 1 itself has.

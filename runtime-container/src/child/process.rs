@@ -9,29 +9,19 @@ use crate::sys::{self, Errno};
 
 use super::Command;
 
-/// The signals a shell, a service manager or the Rust runtime may have told
-/// the parent to ignore; a workload expects them to act.
-const RESET: [i32; 11] = [
-    libc::SIGHUP,
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGPIPE,
-    libc::SIGTERM,
-    libc::SIGCHLD,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGTSTP,
-    libc::SIGTTIN,
-    libc::SIGTTOU,
-];
+/// Signals are numbered from 1 to here on x86-64 (`_NSIG`, asm/signal.h).
+const SIGNALS: i32 = 64;
 
 /// Highest capability the kernel's interface can express
 /// (`_LINUX_CAPABILITY_U32S_3`, linux/capability.h).
 const CAPABILITIES: usize = 64;
 
-/// The parent's handlers are gone already (`CLONE_CLEAR_SIGHAND`).
+/// The parent's handlers are gone already (`CLONE_CLEAR_SIGHAND`), but what a
+/// shell, a service manager or the Rust runtime told it to ignore would stay
+/// ignored through `execve`, and a workload expects signals to act.
 pub(super) fn reset_signals() {
-    for signal in RESET {
+    for signal in 1..=SIGNALS {
+        // Fails for the two that cannot be ignored either.
         let _ = sys::default_signal(signal);
     }
     let _ = sys::block_signals(0);

@@ -127,6 +127,8 @@ pub fn spec(args: &[&str]) -> Spec {
         .bounding(capabilities.clone())
         .effective(capabilities.clone())
         .permitted(capabilities)
+        .inheritable(std::collections::HashSet::new())
+        .ambient(std::collections::HashSet::new())
         .build()
         .unwrap();
     let process = ProcessBuilder::default()
