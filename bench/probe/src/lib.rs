@@ -17,6 +17,8 @@ mod calibrate;
 pub mod line;
 mod manifest;
 mod ops;
+#[doc(hidden)]
+pub mod quick;
 mod sha256;
 mod sys;
 mod verbs;

@@ -1,15 +1,14 @@
-//! The command line: `hello`, `idle`, `exit`, `true`, `ops`, `manifest`.
+//! The verbs that need the C library, `ops` and `manifest`, and the usage.
 
 use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::fmt::{self, Write};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::ptr;
 
 use crate::manifest::manifest;
 use crate::ops::{OPERATIONS, OperationInfo, measure};
-use crate::sys::{check, stay_on_this_cpu, write_all};
+use crate::sys::{stay_on_this_cpu, write_all};
 
 const STDOUT: i32 = libc::STDOUT_FILENO;
 const STDERR: i32 = libc::STDERR_FILENO;
@@ -68,11 +67,8 @@ impl<'a> Arguments<'a> {
 /// Runs the verb that `arguments` name and returns the exit code.
 #[must_use]
 pub fn run(arguments: Arguments<'_>) -> u8 {
+    // The other verbs have been dealt with by `quick`.
     match (arguments.get(1), arguments.get(2), arguments.get(3)) {
-        (Some(b"hello"), None, _) => code(&write_all(STDOUT, b"hello\n")),
-        (Some(b"idle"), None, _) => code(&idle()),
-        (Some(b"true"), None, _) => 0,
-        (Some(b"exit"), Some(text), None) => number(text).unwrap_or_else(usage_error),
         (Some(b"ops"), _, _) => ops(arguments),
         (Some(b"manifest"), Some(path), None) => print_manifest(path),
         _ => usage_error(),
@@ -91,32 +87,6 @@ fn usage_error() -> u8 {
 
 fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
     std::str::from_utf8(text).ok()?.parse().ok()
-}
-
-/// Says that it is ready and waits for SIGTERM or SIGINT.
-///
-/// The signals are blocked and waited for rather than handled: a blocked
-/// signal reaches PID 1 of a namespace or a machine too, for which the kernel
-/// ignores signals with default action (`sig_ignored`, kernel/signal.c).
-fn idle() -> io::Result<()> {
-    // SAFETY: the set is plain data, initialised by sigemptyset before it is read.
-    let awaited = unsafe {
-        let mut set: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&raw mut set);
-        libc::sigaddset(&raw mut set, libc::SIGTERM);
-        libc::sigaddset(&raw mut set, libc::SIGINT);
-        check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()))?;
-        set
-    };
-    write_all(STDOUT, b"ready\n")?;
-    loop {
-        // SAFETY: the set is initialised; no information about the signal is wanted.
-        match check(unsafe { libc::sigwaitinfo(&raw const awaited, ptr::null_mut()) }) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 /// What `probe ops` was asked for.
