@@ -41,5 +41,35 @@ fn chain(error: &dyn std::error::Error) -> String {
         text.push_str(&error.to_string());
         cause = error.source();
     }
-    text
+    one_line(&text)
+}
+
+/// The first and the last line of a text. Some errors carry the last messages of
+/// a guest kernel, of which the very last one matters most.
+fn one_line(text: &str) -> String {
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    match (lines.next(), lines.next_back()) {
+        (Some(first), Some(last)) => format!("{first} … {last}"),
+        (first, _) => first.unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_error_becomes_its_first_and_last_line() {
+        assert_eq!(one_line("one"), "one");
+        assert_eq!(one_line("boot: log:\n  early\n  panic\n\n"), "boot: log: … panic");
+        assert_eq!(one_line(""), "");
+    }
+
+    #[test]
+    fn causes_follow_their_error() {
+        let source = std::io::Error::from_raw_os_error(libc::ENOENT);
+        let error = sandbox::SampleError::Pipe(source);
+        let text = chain(&error);
+        assert!(text.starts_with("the pipe for the workload's output: No such file"), "{text}");
+    }
 }

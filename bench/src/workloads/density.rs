@@ -40,20 +40,22 @@ impl Workload for Density {
         let mut order: Vec<usize> = (0..bench.contenders.len()).collect();
         let climbs = u64::from(ladder.repetitions) * u64::try_from(order.len()).unwrap_or(0);
         bench.progress.begin(NAME, climbs);
-        let mut result = Ok(());
         let mut done = 0;
-        for repetition in 0..ladder.repetitions {
+        let mut result = Ok(());
+        'climbs: for repetition in 0..ladder.repetitions {
             order.shuffle(&mut bench.generator);
             for &index in &order {
-                result = climb(bench, bench.contenders[index], repetition);
+                let contender = bench.contenders[index];
+                // One that failed on its first climb has nothing to show and would not
+                // get further on the next.
+                if repetition == 0 || bench.samples.has_density(contender.name()) {
+                    result = climb(bench, contender, repetition);
+                }
+                if result.is_err() {
+                    break 'climbs;
+                }
                 done += 1;
                 bench.progress.advance(done, climbs);
-                if result.is_err() {
-                    break;
-                }
-            }
-            if result.is_err() {
-                break;
             }
         }
         bench.progress.end();

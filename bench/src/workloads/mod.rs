@@ -49,6 +49,10 @@ pub struct Samples {
 }
 
 impl Samples {
+    fn has_density(&self, runtime: &str) -> bool {
+        self.density.iter().any(|sample| sample.runtime == runtime)
+    }
+
     /// Adds an omission that has not been told before.
     fn omit(&mut self, workload: &str, runtime: &str, reason: String) {
         let omission =
