@@ -72,13 +72,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let begun = Instant::now();
     let mut machine = Machine::build(MachineConfig {
         memory_mib: options.memory_mib,
-        guest: Guest::Linux(Linux {
+        guest: Guest::Linux(Box::new(Linux {
             kernel: options.kernel,
             extra_command_line: options.parameters,
             disk: options.disk,
             vsock: Vsock::new(scratch.path().join("vsock"), epoll)?,
             console: options.console.then(|| log.try_clone()).transpose()?,
-        }),
+        })),
         timeline: timeline.clone(),
         intel: false,
     })?;

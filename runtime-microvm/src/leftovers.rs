@@ -103,7 +103,15 @@ mod tests {
             // `sh -c 'sleep 100; :' <dir>` has the directory as its last argument.
             let mut command = Command::new("sh");
             command.args(["-c", "sleep 100; :"]).arg(dir.path()).stdin(stdin);
-            command.spawn().unwrap()
+            let child = command.spawn().unwrap();
+            // The kernel resumes the parent a moment before the arguments are in place.
+            // (A monitor that is missed at that moment has nobody to serve, sees that,
+            // and ends.)
+            let line = format!("/proc/{}/cmdline", child.id());
+            while fs::read(&line).unwrap().is_empty() {
+                std::thread::yield_now();
+            }
+            child
         };
         let (_ours, theirs) = UnixStream::pair().unwrap();
         let mut monitor = sleeper(OwnedFd::from(theirs).into());

@@ -15,7 +15,6 @@ pub mod devices;
 mod error;
 mod exec;
 pub mod guest_log;
-mod kernels_shim;
 pub mod kvm;
 mod leftovers;
 mod loaded;

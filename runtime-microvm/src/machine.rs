@@ -41,7 +41,7 @@ pub struct MachineConfig {
 #[derive(Debug)]
 pub enum Guest {
     /// Linux, with its devices.
-    Linux(Linux),
+    Linux(Box<Linux>),
     /// A few bytes of machine code without devices, entered in real mode.
     Raw(Vec<u8>),
     /// The same, entered in 64-bit mode.

@@ -4,9 +4,8 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::kernels_shim as bulkhead_kernels;
-use crate::kernels_shim::KvmFlavour;
 use bulkhead_guest::protocol::SESSION_PORT;
+use bulkhead_kernels::KvmFlavour;
 use bulkhead_runtime::{
     Availability, Bundle, Capabilities, Clock, Create, Error, Isolation, Lifetime, Missing,
     Record, Runtime, Sandbox, SandboxId, StateDir, Status, Timeline,
@@ -64,10 +63,14 @@ impl MicroVmRuntime {
             command_line: self.extra_command_line(flavour),
             disk: absolute(disk)?,
             console: self.config.console == Console::Always,
-            boot_timeout: self.config.boot_timeout.unwrap_or(match flavour {
-                KvmFlavour::Pvm => BOOT_TIMEOUT_EMULATED,
-                _ => BOOT_TIMEOUT,
-            }),
+            boot_timeout: self.config.boot_timeout.unwrap_or(
+                if flavour.emulates_guest_kernel() {
+                    BOOT_TIMEOUT_EMULATED
+                } else {
+                    BOOT_TIMEOUT
+                },
+            ),
+            intel: flavour == KvmFlavour::Intel,
             seccomp: self.config.seccomp,
         })
     }

@@ -109,7 +109,7 @@ mod tests {
         let table = &bytes[16..];
         assert_eq!(sum(table), 0);
         assert_eq!(usize::from(u16::from_le_bytes([table[4], table[5]])), table.len());
-        assert!(layout::MP_TABLE.0 as usize + bytes.len() <= layout::MP_TABLE_END as usize);
+        assert!(layout::MP_TABLE.0 + bytes.len() as u64 <= layout::MP_TABLE_END);
     }
 
     #[test]

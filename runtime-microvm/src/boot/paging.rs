@@ -17,7 +17,7 @@ const LARGE_PAGE: u64 = 2 << 20;
 pub fn write(ram: &GuestRam) -> Result<(), BootError> {
     let link = |table: GuestAddress| table.0 | PRESENT_WRITABLE;
     let directory: Vec<u8> = (0..512_u64)
-        .flat_map(|index| (index * LARGE_PAGE | PRESENT_WRITABLE | LARGE).to_le_bytes())
+        .flat_map(|index| ((index * LARGE_PAGE) | PRESENT_WRITABLE | LARGE).to_le_bytes())
         .collect();
     ram.write_obj(link(layout::PDPT), layout::PML4).map_err(write_error("page tables"))?;
     ram.write_obj(link(layout::PAGE_DIRECTORY), layout::PDPT)

@@ -30,13 +30,13 @@ pub fn write(
     header: Option<setup_header>,
     command_line_len: usize,
 ) -> Result<(), BootError> {
-    let mut params = boot_params::default();
-    params.hdr = header.unwrap_or(setup_header {
+    let hdr = header.unwrap_or(setup_header {
         boot_flag: BOOT_FLAG,
         header: HEADER_MAGIC,
         kernel_alignment: KERNEL_ALIGNMENT,
         ..Default::default()
     });
+    let mut params = boot_params { hdr, ..Default::default() };
     params.hdr.type_of_loader = LOADER_UNDEFINED;
     params.hdr.cmd_line_ptr = u32::try_from(layout::COMMAND_LINE.0).unwrap_or_default();
     params.hdr.cmdline_size = u32::try_from(command_line_len).unwrap_or_default();

@@ -4,7 +4,6 @@
 //! Nothing here knows what the guest is; that is `boot/`.
 
 pub mod cpuid;
-pub mod flavour;
 mod stats;
 mod system;
 mod vcpu;

@@ -24,6 +24,8 @@ pub struct MonitorConfig {
     pub console: bool,
     /// How long the guest may take until its PID 1 is ready.
     pub boot_timeout: Duration,
+    /// The host's processors are Intel's.
+    pub intel: bool,
     /// Give up every system call the monitor does not need.
     pub seccomp: bool,
 }

@@ -20,7 +20,7 @@ use super::report::{Awaited, FailureKind, GuestFailure, Report};
 use super::{MonitorError, process};
 use crate::devices::virtio::vsock::FIRST_TOKEN;
 use crate::guest_log;
-use crate::machine::Rest;
+use crate::machine::{Devices, Rest};
 use crate::timeline::SharedTimeline;
 use crate::vcpu_loop::Ending;
 
@@ -167,7 +167,7 @@ fn wake_vsock(rest: &Rest, token: u64, events: EpollFlags) {
 /// not wait for the kernel to take the machine apart.
 fn report_end(watched: &Watched<'_>, rest: &Rest, hung: Option<Awaited>) -> ! {
     let ending = watched.processor.ending().unwrap_or(Ending::PowerOff);
-    let metrics = rest.devices.as_ref().map(|devices| devices.metrics()).unwrap_or_default();
+    let metrics = rest.devices.as_ref().map(Devices::metrics).unwrap_or_default();
     let kind = match (ending, hung) {
         (Ending::PowerOff, _) => None,
         (Ending::Stopped(fault), Some(waiting_for)) => Some(FailureKind::Hung {

@@ -22,7 +22,6 @@ use bulkhead_runtime::Clock;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
 use crate::devices::virtio::vsock::Vsock;
-use crate::kvm::flavour;
 use crate::machine::{Guest, Linux, Machine, MachineConfig, MachineError};
 use crate::timeline::SharedTimeline;
 use channel::Channel;
@@ -61,6 +60,9 @@ fn process(action: &'static str) -> impl FnOnce(io::Error) -> MonitorError {
 /// recognise the process, or `--raw FILE` to run a few bytes of machine code.
 pub fn monitor_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    // SAFETY: no other thread runs yet. One heap for both threads: a second would
+    // cost its thread a mapping of 64 MiB and the process a page more.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
     if let [flag, file] = &args[..]
         && flag == "--raw"
     {
@@ -127,15 +129,15 @@ fn build(
         .map_err(MachineError::from)?;
     let machine = Machine::build(MachineConfig {
         memory_mib: config.memory_mib,
-        guest: Guest::Linux(Linux {
+        guest: Guest::Linux(Box::new(Linux {
             kernel: config.kernel.clone(),
             extra_command_line: config.command_line.clone(),
             disk: config.disk.clone(),
             vsock,
             console,
-        }),
+        })),
         timeline: timeline.clone(),
-        intel: flavour::needs_tss_address(),
+        intel: config.intel,
     })?;
     Ok(machine)
 }

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use bulkhead_runtime::Clock;
+use bulkhead_kernels::KvmFlavour;
+use bulkhead_runtime::{Clock, Instant};
 
 use super::processor;
-use crate::kvm::flavour;
 use crate::machine::{Guest, Machine, MachineConfig};
 use crate::timeline::SharedTimeline;
 use crate::vcpu_loop::Ending;
@@ -39,13 +39,13 @@ fn try_run(file: &Path) -> Result<bool, Box<dyn std::error::Error>> {
         memory_mib: MEMORY_MIB,
         guest: Guest::Raw(code),
         timeline: timeline.clone(),
-        intel: flavour::needs_tss_address(),
+        intel: KvmFlavour::detect() == KvmFlavour::Intel,
     })?;
     let (vcpu, io, rest) = machine.split();
     let processor = processor::start(vcpu, io, rest.ram.clone(), timeline.clone(), None)?;
     processor.wait()?;
     let ending = processor.ending();
-    let first = timeline.get(Clock::FirstGuestInstruction).map_or(0, |at| at.as_nanos());
+    let first = timeline.get(Clock::FirstGuestInstruction).map_or(0, Instant::as_nanos);
     println!("first guest instruction at {first} ns of CLOCK_MONOTONIC; {ending:?}");
     if std::env::var_os("BULKHEAD_RAW_HOLD").is_some() {
         std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())?;

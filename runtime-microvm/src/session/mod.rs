@@ -286,7 +286,11 @@ impl Session {
             match self.socket.write(&self.outbox[self.sent..]) {
                 Ok(count) => self.sent += count,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.outbox.drain(..self.sent);
+                    self.sent = 0;
+                    return Ok(());
+                }
                 // What the guest had to say before may still be there to read.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => break,
                 Err(error) => return Err(SessionError::io("write to the guest")(error)),

@@ -146,6 +146,9 @@ impl Sink {
         let exceeded = ProtocolError::WindowExceeded(self.output.kind());
         self.window = self.window.checked_sub(bytes.len()).ok_or(exceeded)?;
         if self.file.is_some() {
+            // So that it never holds more than the window.
+            self.pending.drain(..self.written);
+            self.written = 0;
             self.pending.extend_from_slice(bytes);
         }
         Ok(())

@@ -9,7 +9,13 @@
 
 pub mod block;
 mod chain;
+#[cfg(test)]
+mod driver;
+#[cfg(test)]
+mod hostile;
 pub mod mmio;
+#[cfg(test)]
+mod mmio_tests;
 mod queue;
 pub mod registers;
 pub mod rng;

@@ -3,6 +3,8 @@
 
 mod device;
 mod metrics;
+#[cfg(test)]
+mod tests;
 
 pub use device::{Block, DiskError};
 pub use metrics::BlockMetrics;

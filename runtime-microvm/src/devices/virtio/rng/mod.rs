@@ -2,6 +2,8 @@
 
 mod device;
 mod metrics;
+#[cfg(test)]
+mod tests;
 
 pub use device::Rng;
 pub use metrics::RngMetrics;

@@ -11,6 +11,8 @@ mod device;
 mod metrics;
 mod packet;
 mod switchboard;
+#[cfg(test)]
+mod tests;
 mod unix;
 
 pub use device::Vsock;
