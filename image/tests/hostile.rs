@@ -195,6 +195,14 @@ fn damaged_archives_are_refused() {
     let mut wrong = whole.clone();
     wrong[0] ^= 1;
     assert!(matches!(refuse_layer(wrong), UnpackError::Archive(TarError::Checksum)));
+    let mut letters = whole.clone();
+    // Two bytes of the owner, whose sum is the same as before: the checksum holds.
+    assert_eq!(&letters[113..115], b"00");
+    letters[113..115].copy_from_slice(&[b'0' + 9, b'0' - 9]);
+    assert!(matches!(
+        refuse_layer(letters),
+        UnpackError::Archive(TarError::Number { field: "uid", .. })
+    ));
     let pax = Archive::new().pax("mtime", b"yesterday").file("x", b"").finish();
     assert!(matches!(refuse_layer(pax), UnpackError::Archive(TarError::Pax)));
     let huge = Archive::new()

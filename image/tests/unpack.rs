@@ -171,6 +171,21 @@ fn overlayfs_bookkeeping_and_aufs_leftovers_are_dropped() {
 }
 
 #[test]
+fn empty_numbers_are_zero() {
+    let (dir, store) = store();
+    // As some writers leave owner and time; the checksum is of what is there.
+    let mut header = tar::Header::new_ustar();
+    header.set_path("x").unwrap();
+    header.set_mode(0o600);
+    header.set_size(0);
+    header.set_cksum();
+    let layer = [&header.as_bytes()[..], &[0; 1024]].concat();
+    let image = import(&store, dir.path(), &[layer]);
+    let meta = fs::metadata(layer_dirs(&image)[0].join("x")).unwrap();
+    assert_eq!((meta.mtime(), meta.mode() & 0o7777), (0, 0o600));
+}
+
+#[test]
 #[cfg_attr(not(is_root), ignore = "needs root: mounts, owners")]
 fn the_same_layer_on_another_base_is_unpacked_again() {
     // Where it implies a directory, the result depends on what is below.

@@ -210,7 +210,8 @@ impl<R: BufRead> TarReader<R> {
 
     /// Reads the content of an extension header.
     fn extension(&mut self, header: &Header) -> Result<Vec<u8>, TarError> {
-        let size = number("size", &header.path_bytes(), header.entry_size())?;
+        let raw = &header.as_old().size;
+        let size = number("size", &header.path_bytes(), raw, header.entry_size())?;
         if size > MAX_EXTENSION {
             return Err(TarError::ExtensionTooLong(size));
         }
@@ -242,25 +243,24 @@ impl<R: BufRead> TarReader<R> {
         if matches!(kind, EntryType::Regular) && path.ends_with(b"/") {
             kind = EntryType::Directory;
         }
-        let size = pax.size.map_or_else(|| number("size", &path, header.entry_size()), Ok)?;
+        let raw = header.as_old();
+        let or_header = |found: Option<u64>, field, raw: &[u8], value| {
+            found.map_or_else(|| number(field, &path, raw, value), Ok)
+        };
+        let size = or_header(pax.size, "size", &raw.size, header.entry_size())?;
         let mtime = match pax.mtime {
             Some(mtime) => mtime,
-            None => (signed_mtime(number("mtime", &path, header.mtime())?), 0),
-        };
-        let device = |part: io::Result<Option<u32>>| match kind {
-            EntryType::Char | EntryType::Block => {
-                Ok(number("device number", &path, part)?.unwrap_or_default())
-            }
-            _ => Ok(0),
+            None => (number("mtime", &path, &raw.mtime, header.mtime())?.cast_signed(), 0),
         };
         let entry = Entry {
             kind,
             size,
-            mode: number("mode", &path, header.mode())? & 0o7777,
-            uid: pax.uid.map_or_else(|| number("uid", &path, header.uid()), Ok)?,
-            gid: pax.gid.map_or_else(|| number("gid", &path, header.gid()), Ok)?,
+            mode: number("mode", &path, &raw.mode, header.mode())? & 0o7777,
+            uid: or_header(pax.uid, "uid", &raw.uid, header.uid())?,
+            gid: or_header(pax.gid, "gid", &raw.gid, header.gid())?,
+            // Times before 1970 are two's complement in GNU's binary form.
             mtime,
-            device: (device(header.device_major())?, device(header.device_minor())?),
+            device: device(header, kind, &path)?,
             xattrs: pax.xattrs,
             path,
             link,
@@ -306,13 +306,34 @@ fn read_error(error: io::Error) -> TarError {
     }
 }
 
-fn number<T>(field: &'static str, path: &[u8], value: io::Result<T>) -> Result<T, TarError> {
+/// A numeric field. An empty one is zero, as it is to Go's reader and GNU tar;
+/// some writers leave out what they do not know.
+fn number<T: Default>(
+    field: &'static str,
+    path: &[u8],
+    raw: &[u8],
+    value: io::Result<T>,
+) -> Result<T, TarError> {
+    if raw.iter().all(|b| matches!(b, 0 | b' ')) {
+        return Ok(T::default());
+    }
     value.map_err(|_| TarError::Number { field, path: lossy(path) })
 }
 
-/// Times before 1970 are two's complement in GNU's binary form.
-fn signed_mtime(value: u64) -> i64 {
-    value.cast_signed()
+/// The numbers of a device node, in the formats that have them.
+fn device(header: &Header, kind: EntryType, path: &[u8]) -> Result<(u32, u32), TarError> {
+    if !matches!(kind, EntryType::Char | EntryType::Block) {
+        return Ok((0, 0));
+    }
+    let (major, minor) = match (header.as_gnu(), header.as_ustar()) {
+        (Some(gnu), _) => (gnu.dev_major, gnu.dev_minor),
+        (None, Some(ustar)) => (ustar.dev_major, ustar.dev_minor),
+        (None, None) => return Ok((0, 0)),
+    };
+    let part = |raw: [u8; 8], value: io::Result<Option<u32>>| {
+        number("device number", path, &raw, value).map(Option::unwrap_or_default)
+    };
+    Ok((part(major, header.device_major())?, part(minor, header.device_minor())?))
 }
 
 fn c_string(mut bytes: Vec<u8>) -> Vec<u8> {
