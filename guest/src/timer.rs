@@ -29,7 +29,7 @@ pub const POWER_OFF: usize = 4;
 pub enum Milestone {
     /// The kernel has started PID 1.
     KernelDone = 1,
-    /// PID 1 has prepared what it can and is connected to the host.
+    /// PID 1 has prepared what does not depend on the workload.
     AgentReady = 2,
     /// The workload has been exec'ed.
     WorkloadExec = 3,

@@ -37,7 +37,7 @@ impl Device {
         self.store(POWER_OFF, reason.to_register());
         // Only without the device, or in the moment before the monitor acts.
         loop {
-            sys::power_off();
+            sys::restart();
         }
     }
 

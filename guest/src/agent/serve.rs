@@ -106,7 +106,7 @@ impl Agent {
     }
 
     fn main(&mut self, fds: &[libc::pollfd; SLOTS]) -> Result<(), End> {
-        let joinable = !matches!(self.listener, Listener::Early);
+        let joinable = self.is_joinable();
         match self.main.advance(fds, &mut self.input, joinable)? {
             Some(Event::Started) => {
                 self.listener = Listener::Due;
@@ -121,7 +121,7 @@ impl Agent {
 
     fn others(&mut self, fds: &[[libc::pollfd; SLOTS]]) {
         let mut fds = fds.iter();
-        let (input, joinable) = (&mut self.input, !matches!(self.listener, Listener::Early));
+        let (joinable, input) = (self.is_joinable(), &mut self.input);
         self.others.retain_mut(|session| {
             let Some(fds) = fds.next() else { return true };
             let open = session.advance(fds, input, joinable).is_ok();
@@ -130,6 +130,11 @@ impl Agent {
             }
             open
         });
+    }
+
+    /// Whether there is a workload that runs.
+    fn is_joinable(&self) -> bool {
+        matches!(self.listener, Listener::Due | Listener::Open(_))
     }
 
     /// Makes the socket for further processes, or takes a connection from it.
@@ -152,7 +157,7 @@ impl Agent {
 fn reason(end: End) -> PowerOff {
     match end {
         End::Closed | End::Broken(Errno::PIPE | Errno(libc::ECONNRESET)) => PowerOff::Done,
-        End::Broken(errno) => failed(BootStep::Connect, errno),
+        End::Unconnected(errno) | End::Broken(errno) => failed(BootStep::Connect, errno),
         End::Protocol(ProtocolError::Version(_)) => failed(BootStep::Version, Errno(0)),
         End::Protocol(_) => failed(BootStep::Protocol, Errno(0)),
     }

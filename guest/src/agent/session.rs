@@ -19,7 +19,9 @@ use crate::timer::Milestone;
 pub enum End {
     /// The host closed the connection.
     Closed,
-    /// The connection broke, or could not be made.
+    /// The connection could not be made.
+    Unconnected(Errno),
+    /// The connection broke.
     Broken(Errno),
     /// The host does not speak this protocol.
     Protocol(ProtocolError),
@@ -111,7 +113,7 @@ impl Session {
     }
 
     /// Acts on what poll has found. `input` is a buffer to read into;
-    /// `joinable` says whether there is a sandbox that has been started.
+    /// `joinable` says whether there is a workload that runs.
     pub fn advance(
         &mut self,
         fds: &[libc::pollfd; SLOTS],
@@ -122,7 +124,7 @@ impl Session {
         let socket = fds[Slot::Socket as usize].revents;
         let mut event = None;
         if socket != 0 && matches!(self.phase, Phase::Connecting) {
-            sys::pending_error(&self.socket).map_err(End::Broken)?;
+            sys::pending_error(&self.socket).map_err(End::Unconnected)?;
             self.phase = Phase::Idle;
         }
         if socket & (libc::POLLIN | libc::POLLHUP | libc::POLLERR) != 0 {

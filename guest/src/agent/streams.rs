@@ -192,7 +192,10 @@ impl StdinPipe {
         // Without a reader the bytes are dropped and never granted again, so the
         // host soon stops sending.
         if self.pipe.is_some() && !rest.is_empty() {
-            self.waiting.reserve_exact(STDIN_WINDOW);
+            // So that it never holds more than the window.
+            self.waiting.drain(..self.written);
+            self.written = 0;
+            self.waiting.reserve_exact(STDIN_WINDOW - self.waiting.len());
             self.waiting.extend_from_slice(rest);
         }
         Ok(())
@@ -247,5 +250,30 @@ impl StdinPipe {
                 0
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stdin_behind_a_slow_reader_holds_no_more_than_its_window() {
+        let (reader, writer) = sys::pipe().unwrap();
+        let mut stdin = StdinPipe::new(Some(writer)).unwrap();
+        let mut outbox = Outbox::new();
+        let mut received = 0;
+        let mut buffer = [0; 5000];
+        while received < 8 * STDIN_WINDOW {
+            let bytes = [7; 9000];
+            stdin.push(&bytes[..stdin.window.min(bytes.len())]).unwrap();
+            stdin.carry();
+            stdin.grant(&mut outbox);
+            assert!(stdin.waiting.len() <= STDIN_WINDOW);
+            received += sys::read_slice(&reader, &mut buffer).unwrap();
+        }
+        let too_much = std::vec![0; stdin.window + 1];
+        let refused = ProtocolError::WindowExceeded(Kind::Stdin);
+        assert_eq!(stdin.push(&too_much), Err(refused));
     }
 }

@@ -201,3 +201,40 @@ impl Sink {
         std::mem::take(&mut self.untold).then_some(self.output)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_behind_a_slow_reader_holds_no_more_than_its_window() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut sink = Sink::new(Output::Stdout, writer.into());
+        let mut allowed = OUTPUT_WINDOW;
+        let (mut sent, mut received) = (0_usize, 0);
+        let mut buffer = [0; 5000];
+        while received < 8 * OUTPUT_WINDOW {
+            let bytes = vec![u8::try_from(sent % 251).unwrap(); allowed.min(9000)];
+            allowed -= bytes.len();
+            sent += bytes.len();
+            sink.push(&bytes).unwrap();
+            sink.carry();
+            if let Some(credit) = sink.grant() {
+                allowed += usize::try_from(credit.bytes).unwrap();
+            }
+            assert!(sink.pending.len() <= OUTPUT_WINDOW);
+            received += reader.read(&mut buffer).unwrap();
+        }
+        let too_much = vec![0; allowed + 1];
+        assert!(sink.push(&too_much).is_err());
+    }
+
+    #[test]
+    fn dev_null_has_nothing_to_carry() {
+        let null = File::open("/dev/null").unwrap();
+        assert!(is_null(null.as_fd()));
+        assert!(!Source::new(null.into()).is_open());
+        let zero = File::open("/dev/zero").unwrap();
+        assert!(!is_null(zero.as_fd()));
+    }
+}

@@ -224,8 +224,9 @@ pub fn pids_in_use() -> Result<u32> {
     Ok(u32::from(unsafe { info.assume_init() }.procs))
 }
 
-/// Ends the machine the slow way, through the kernel.
-pub fn power_off() {
+/// Ends the machine the slow way, through the kernel. A restart, which a monitor
+/// takes for an end; without ACPI a power-off would only halt.
+pub fn restart() {
     // SAFETY: no memory is passed; magic numbers from linux/reboot.h.
     let _ = unsafe {
         syscall!(
