@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::charts::{Figure, ecdf, memory, phases, ratios, strip};
+use crate::gaps::{Gap, gaps};
 use crate::method::{self, Point};
 use crate::overview::{Question, questions};
 use crate::schema::Results;
@@ -39,7 +40,7 @@ struct Page {
     memory_split: Table,
     ratios: Option<Figure>,
     operations: Table,
-    omissions: Table,
+    gaps: Vec<Gap>,
     runtimes: Table,
     host_table: Table,
     run_table: Table,
@@ -82,7 +83,7 @@ fn page(results: &Results) -> Page {
         memory_split: tables::memory_split(&view),
         ratios: ratios::figure(&view),
         operations: tables::operations(&view),
-        omissions: tables::omissions(&view),
+        gaps: gaps(&view),
         runtimes: tables::runtimes(&view),
         host_table: tables::host(&view),
         run_table: tables::method(&view),

@@ -12,6 +12,7 @@
 
 mod charts;
 mod clocks;
+mod gaps;
 pub mod html;
 pub mod markdown;
 mod method;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::gaps::{Gap, gaps};
 use crate::method;
 use crate::overview;
 use crate::schema::Results;
@@ -28,6 +29,7 @@ pub fn render(results: &Results) -> String {
     for sentence in overview::sentences(&view) {
         let _ = writeln!(out, "- {}", escape(&sentence));
     }
+    let gaps = gaps(&view);
     for (title, about, table) in [
         ("Start time", method::START, tables::starts(&view)),
         ("Where a start's time goes", method::PHASES, tables::phases(&view)),
@@ -35,13 +37,14 @@ pub fn render(results: &Results) -> String {
         ("Where the memory is", method::SPLIT, tables::memory_split(&view)),
         ("The kernel boundary", method::OPERATIONS, tables::operations(&view)),
         ("KVM's counters", method::COUNTERS, tables::kvm_counters(&view)),
-        ("Left out", method::OMITTED, tables::omissions(&view)),
+        ("Left out", method::OMITTED, tables::omissions(&gaps)),
         ("Runtimes", "", tables::runtimes(&view)),
         ("Host", "", tables::host(&view)),
         ("Run", "", tables::method(&view)),
     ] {
         section(&mut out, title, about, &table);
     }
+    consoles(&mut out, &gaps);
     out.push_str("\n## Method\n\n");
     for point in method::POINTS {
         let _ = writeln!(out, "- **{}** {}", point.title, point.text);
@@ -71,6 +74,18 @@ fn section(out: &mut String, title: &str, about: &str, table: &Table) {
             let _ = write!(out, "| {} ", cell(datum));
         }
         out.push_str("|\n");
+    }
+}
+
+/// What came with the reasons for what is missing, as indented code: no text in
+/// it can end that.
+fn consoles(out: &mut String, gaps: &[Gap]) {
+    for gap in gaps.iter().filter(|gap| !gap.detail.is_empty()) {
+        let _ = write!(out, "\n## Left out: {}, {}\n\n", escape(&gap.runtime), escape(&gap.what()));
+        let _ = write!(out, "{}\n\n", escape(&gap.reason));
+        for line in gap.detail.lines() {
+            let _ = writeln!(out, "    {line}");
+        }
     }
 }
 

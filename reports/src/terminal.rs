@@ -5,6 +5,7 @@ use std::fmt::Write;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table as Grid};
 
+use crate::gaps::gaps;
 use crate::overview::{self, Question};
 use crate::schema::Results;
 use crate::tables::{self, Table};
@@ -20,7 +21,7 @@ pub fn summary(results: &Results) -> String {
     for question in overview::questions(&view) {
         section(&mut out, question.title, &question.about, &answers(&question));
     }
-    let omitted = tables::omissions(&view);
+    let omitted = tables::omissions(&gaps(&view));
     if !omitted.is_empty() {
         section(&mut out, "Left out", "asked for and not measured", &grid(&omitted));
     }

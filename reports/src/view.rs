@@ -2,7 +2,7 @@
 //! decided once, here, so that terminal, Markdown and HTML cannot disagree.
 
 use crate::clocks::{FIRST_OUTPUT, START_METRIC};
-use crate::schema::{BootSample, Cell, Fit, Host, Kvm, Omission, Ratio, Results, RuntimeInfo};
+use crate::schema::{BootSample, Cell, Fit, Host, Kvm, Ratio, Results, RuntimeInfo};
 use crate::units::{self, Measured, Unit};
 
 /// Stands beside every microVM figure from a host that emulates guest kernels.
@@ -137,30 +137,6 @@ impl<'a> View<'a> {
         names
     }
 
-    /// What was left out, runtimes that could not take part included.
-    pub fn omissions(&self) -> Vec<Omission> {
-        let absent = self.results.runtimes.iter().flat_map(|runtime| {
-            runtime.unavailable.iter().map(|reason| Omission {
-                workload: "all".to_owned(),
-                runtime: runtime.name.clone(),
-                reason: reason.clone(),
-            })
-        });
-        let mut omissions: Vec<Omission> = Vec::new();
-        for omission in absent.chain(self.results.omitted.iter().cloned()) {
-            // One missing device should not be told once per workload.
-            let told = omissions.iter().any(|earlier| {
-                earlier.runtime == omission.runtime
-                    && earlier.reason == omission.reason
-                    && (earlier.workload == "all" || earlier.workload == omission.workload)
-            });
-            if !told {
-                omissions.push(omission);
-            }
-        }
-        omissions
-    }
-
     /// The comparisons worth a line beside a figure: with the baseline, and with
     /// the runtime after it. All others are in the tables of the appendix.
     pub fn chief_ratios(&self, cell: &Cell) -> Vec<&'a Ratio> {
@@ -274,22 +250,6 @@ mod tests {
         (ratio.low, ratio.high, ratio.distinguishable) = (f64::NAN, f64::NAN, false);
         let shown = View::new(&results).compared(&results.ratios[0]);
         assert_eq!(shown, "3.44× native, too few samples to tell");
-    }
-
-    #[test]
-    fn one_reason_is_told_once() {
-        let mut results = sample::results();
-        results.runtimes[2].unavailable = vec!["/dev/kvm is missing".to_owned()];
-        results.omitted = ["boot", "density", "boot"]
-            .map(|workload| Omission {
-                workload: workload.to_owned(),
-                runtime: "microvm".to_owned(),
-                reason: "/dev/kvm is missing".to_owned(),
-            })
-            .to_vec();
-        assert_eq!(View::new(&results).omissions().len(), 1);
-        results.runtimes[2].unavailable.clear();
-        assert_eq!(View::new(&results).omissions().len(), 2);
     }
 
     #[test]

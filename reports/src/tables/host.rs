@@ -1,6 +1,7 @@
 //! Tables about the run itself: the machine, the runtimes, what was left out.
 
 use super::{Table, figures, plain, with, words};
+use crate::gaps::Gap;
 use crate::units::{Unit, elapsed, float, whole};
 use crate::view::{View, kvm_badge, printable};
 
@@ -86,14 +87,10 @@ pub fn runtimes(view: &View<'_>) -> Table {
 }
 
 /// What was asked for and not measured.
-pub fn omissions(view: &View<'_>) -> Table {
+pub fn omissions(gaps: &[Gap]) -> Table {
     let mut table = Table::new([words("Runtime"), words("Left out"), words("Why")]);
-    for omission in view.omissions() {
-        table.rows.push(vec![
-            plain(view.label(&omission.runtime)),
-            plain(printable(&omission.workload)),
-            plain(printable(&omission.reason)),
-        ]);
+    for gap in gaps {
+        table.rows.push(vec![plain(&gap.runtime), plain(gap.what()), plain(gap.why())]);
     }
     table
 }
