@@ -29,13 +29,14 @@ pub(crate) fn create(root: &Path, request: Create<'_>) -> Result<Container, Erro
     };
     // Nothing exists yet while this can still refuse.
     let mut plan = Plan::new(request.bundle, setting).map_err(wall(STEP))?;
+    let cgroup = find_cgroup(spec, request.id).map_err(wall(STEP))?;
 
     let record = Record::creating(request.id, Isolation::Container, request.lifetime);
     let state = StateDir::create(root, &record)?;
     let mut container = Container::new(Parts {
         state,
         record,
-        cgroup: find_cgroup(spec, request.id).map_err(wall(STEP))?,
+        cgroup,
         command: command_name(spec),
         launch: plan.launch.iter().map(ToString::to_string).collect(),
         timeline: Timeline::starting_at(request.requested),

@@ -69,7 +69,8 @@ fn a_command_that_is_not_there_leaves_nothing() {
     assert!(matches!(refused.map(drop), Err(Error::WorkloadNotFound { .. })));
     assert_eq!(sandbox.processes().unwrap().len(), 1);
     // This thread makes its children in its own pid namespace again.
-    let shell = std::process::Command::new("readlink").arg("/proc/self/ns/pid").output().unwrap();
+    let shell =
+        std::process::Command::new("readlink").arg("/proc/self/ns/pid").output().unwrap();
     let own = std::fs::read_link("/proc/self/ns/pid").unwrap();
     assert_eq!(String::from_utf8_lossy(&shell.stdout).trim(), own.to_str().unwrap());
     sandbox.delete().unwrap();

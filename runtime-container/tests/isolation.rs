@@ -18,7 +18,10 @@ fn the_host_is_out_of_sight() {
     // The shell, ls and grep.
     let visible = host.says("set -- /proc/[0-9]*; echo $#");
     assert_eq!(visible, "1\n");
-    assert_eq!(host.says("ls -A / | tr '\\n' ' '"), "bin dev etc lib lib64 proc sbin sys tmp usr ");
+    assert_eq!(
+        host.says("ls -A / | tr '\\n' ' '"),
+        "bin dev etc lib lib64 proc sbin sys tmp usr "
+    );
     assert_eq!(host.says("hostname"), "inside\n");
     assert_eq!(host.says("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '"), "lo\n");
     assert_eq!(host.says("cut -d: -f3 /proc/self/cgroup | sort -u"), "/\n");
@@ -44,7 +47,10 @@ fn writes_go_with_the_container_and_never_reach_the_layer() {
     let script = "echo changed >/etc/marker; rm -r /tmp; echo new >/etc/new; cat /etc/marker";
     assert_eq!(host.says(script), "changed\n");
     assert_eq!(host.says("cat /etc/marker; ls /etc"), "from the layer\nmarker\n");
-    assert_eq!(fs::read_to_string(host.layer().join("etc/marker")).unwrap(), "from the layer\n");
+    assert_eq!(
+        fs::read_to_string(host.layer().join("etc/marker")).unwrap(),
+        "from the layer\n"
+    );
     assert!(host.layer().join("tmp").is_dir());
     assert!(!host.layer().join("proc").exists(), "a mount point was made in the layer");
 }
@@ -157,8 +163,7 @@ fn only_harmless_devices_exist_and_open() {
          mknod /tmp/disk b 254 0 && head -c1 /tmp/disk 2>&1 | grep -c 'not permitted'",
     );
     let mut lines = text.lines();
-    let names =
-        "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero ";
+    let names = "fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero ";
     assert_eq!(lines.next(), Some(names));
     assert_eq!(lines.collect::<Vec<_>>(), ["3", "1", "/proc/self/fd", "pts/ptmx", "1"]);
 }
@@ -187,7 +192,8 @@ fn a_device_of_the_spec_is_made() {
 #[cfg_attr(not(can_sandbox), ignore = "needs root")]
 fn working_directory_limits_and_sysctls_are_set() {
     let host = Host::new();
-    let mut bundle = host.script("pwd; ulimit -n; ulimit -Hn; cat /proc/sys/net/ipv4/ip_default_ttl");
+    let mut bundle =
+        host.script("pwd; ulimit -n; ulimit -Hn; cat /proc/sys/net/ipv4/ip_default_ttl");
     let mut process = bundle.spec.process().clone().unwrap();
     process.set_cwd("/made/for/this".into());
     let files = PosixRlimitBuilder::default()
@@ -212,7 +218,8 @@ fn a_volume_is_bound_as_asked() {
     fs::write(outside.path().join("file"), "host\n").unwrap();
     let path = outside.path().to_str().unwrap();
     let file = format!("{path}/file");
-    let script = "cat /data/file /single; echo new >/data/new; touch /frozen/x 2>/dev/null || echo ro";
+    let script =
+        "cat /data/file /single; echo new >/data/new; touch /frozen/x 2>/dev/null || echo ro";
     let mut bundle = host.script(script);
     let mut mounts = bundle.spec.mounts().clone().unwrap();
     mounts.push(bind(path, "/data", &["rbind", "rw", "nosuid"]));

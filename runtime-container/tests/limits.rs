@@ -5,7 +5,8 @@ mod common;
 use bulkhead_runtime::{ExitStatus, Signal, Stdio};
 use common::Host;
 use oci_spec::runtime::{
-    LinuxCpuBuilder, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder,
+    LinuxCpuBuilder, LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResources,
+    LinuxResourcesBuilder,
 };
 
 fn limited(host: &Host, script: &str, limits: LinuxResources) -> bulkhead_runtime::Bundle {
@@ -36,7 +37,8 @@ fn what_is_written_counts_as_memory() {
     let host = Host::new();
     let memory = LinuxMemoryBuilder::default().limit(16 << 20).build().unwrap();
     let limits = LinuxResourcesBuilder::default().memory(memory).build().unwrap();
-    let ran = host.run(&limited(&host, "head -c 64M /dev/zero >/tmp/big; exit 0", limits)).unwrap();
+    let ran =
+        host.run(&limited(&host, "head -c 64M /dev/zero >/tmp/big; exit 0", limits)).unwrap();
     assert!(ran.exit.oom_killed, "{:?} {}", ran.exit, ran.text);
 }
 

@@ -30,7 +30,8 @@ fn input_is_piped_through_and_a_mebibyte_of_output_is_whole() {
     stdio.stdin = input.into();
     let mut sandbox = host.create(&host.script("cat; sleep 0"), stdio).unwrap();
     sandbox.start(None).unwrap();
-    let sent: Vec<u8> = (0..1_u32 << 20).map(|i| b'a' + u8::try_from(i % 23).unwrap()).collect();
+    let sent: Vec<u8> =
+        (0..1_u32 << 20).map(|i| b'a' + u8::try_from(i % 23).unwrap()).collect();
     let expected = sent.clone();
     let writer = std::thread::spawn(move || {
         let mut feed = File::from(OwnedFd::from(feed));
