@@ -80,9 +80,6 @@ fn nothing_is_written_through_a_symlink() {
         let deeper = Archive::new().symlink("link", target).file("link/a/b/x", b"x");
         let error = refuse_entry("link/a/b/x", deeper);
         assert!(matches!(error, EntryError::ThroughSymlink(_)), "{target}");
-        let whiteout = Archive::new().symlink("link", target).file("link/.wh.x", b"");
-        let error = refuse_entry("link/.wh.x", whiteout);
-        assert!(matches!(error, EntryError::ThroughSymlink(_)), "{target}");
     }
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
 }

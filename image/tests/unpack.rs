@@ -68,6 +68,32 @@ fn a_whiteout_spares_its_own_layer_wherever_it_stands() {
 
 #[test]
 #[cfg_attr(not(is_root), ignore = "needs root: mounts")]
+fn a_whiteout_in_the_root_is_like_any_other() {
+    let seen = merged(&[base(), Archive::new().file(".wh.d", b"")]);
+    assert_eq!(names(&seen), [""; 0]);
+    let seen = merged(&[base(), Archive::new().file("d/new", b"").file(".wh.d", b"")]);
+    assert_eq!(names(&seen), ["d", "d/new"]);
+}
+
+#[test]
+#[cfg_attr(not(is_root), ignore = "needs root: mounts")]
+fn deleting_what_is_hidden_already_changes_nothing() {
+    // A directory that became a file or a link, its content deleted one by one.
+    for archive in [Archive::new().file("d", b"file"), Archive::new().symlink("d", "/etc")] {
+        let after = archive.clone().file("d/.wh.a", b"").file("d/.wh..wh..opq", b"");
+        assert_eq!(names(&merged(&[base(), after])), ["d"]);
+    }
+    let before = Archive::new().file("d/.wh.a", b"").file("d", b"file");
+    assert_eq!(names(&merged(&[base(), before])), ["d"]);
+    // One that was deleted itself stays so, in any order.
+    for marks in [["d/.wh.a", ".wh.d"], [".wh.d", "d/.wh.a"], [".wh.d", "d/.wh..wh..opq"]] {
+        let layer = marks.iter().fold(Archive::new(), |layer, mark| layer.file(mark, b""));
+        assert_eq!(names(&merged(&[base(), layer])), [""; 0], "{marks:?}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(is_root), ignore = "needs root: mounts")]
 fn an_opaque_directory_hides_what_is_below_wherever_its_mark_stands() {
     let first = Archive::new().file("d/.wh..wh..opq", b"").file("d/x", b"");
     let last = Archive::new().dir("d").file("d/x", b"").file("d/.wh..wh..opq", b"");

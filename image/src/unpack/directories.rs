@@ -9,6 +9,7 @@ use rustix::fs::OFlags;
 
 use super::layer::{Directory, Layer};
 use super::metadata::Metadata;
+use super::path::join;
 use super::{EntryError, UnpackError, entry_error};
 use crate::overlay;
 
@@ -58,11 +59,7 @@ impl Layer<'_> {
 
     /// Forgets a directory that was removed, and all in it.
     pub(super) fn forget_directories(&mut self, parent: &[u8], name: &OsStr) {
-        let path = if parent.is_empty() {
-            name.as_bytes().to_owned()
-        } else {
-            [parent, name.as_bytes()].join(&b'/')
-        };
+        let path = join(parent, name.as_bytes());
         self.directories.remove(&path);
         let inside = [&path[..], b"/"].concat();
         // '0' follows '/' in ASCII: the end of all that begin with `inside`.

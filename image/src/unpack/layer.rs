@@ -18,7 +18,7 @@ use tar::EntryType;
 use super::metadata::{Metadata, Privilege};
 use super::path::LayerPath;
 use super::root::{Occupant, Root, occupant, remove_tree};
-use super::whiteout::is_mark;
+use super::whiteout::{Marks, is_mark};
 use super::{EntryError, LimitError, UnpackError, UnpackLimits, entry_error};
 use crate::merged::MergedView;
 use crate::tarball::{Entry, TarReader, lossy};
@@ -33,6 +33,7 @@ pub(super) struct Layer<'a> {
     /// files in them changes their times, modes can forbid it, and default
     /// ACLs would reach the files.
     pub(super) directories: BTreeMap<Vec<u8>, Directory>,
+    pub(super) marks: Marks,
     file_bytes: u64,
     entries: u64,
 }
@@ -58,6 +59,7 @@ impl<'a> Layer<'a> {
             limits,
             privilege: Privilege::of_this_process(),
             directories: BTreeMap::from([(Vec::new(), Directory::default())]),
+            marks: Marks::default(),
             file_bytes: 0,
             entries: 0,
         })
@@ -90,7 +92,7 @@ impl<'a> Layer<'a> {
         let named = || entry_error(&entry.path);
         let path = LayerPath::parse(&entry.path).map_err(EntryError::Path).map_err(named())?;
         if is_mark(&path) {
-            return self.mark(&path).map_err(named());
+            return self.marks.note(&path).map_err(named());
         }
         let Some((parent, name)) = path.split() else {
             return self.root_entry(entry).map_err(named());
@@ -173,7 +175,7 @@ impl<'a> Layer<'a> {
         let missing = || EntryError::LinkTargetMissing(written());
         match self.root.occupant(&target) {
             Ok(Occupant::Other) => {}
-            Ok(Occupant::Nothing | Occupant::Whiteout | Occupant::Directory) => {
+            Ok(Occupant::Nothing | Occupant::Directory) => {
                 return Err(missing());
             }
             Err(e) => return Err(through(e, &entry.link)),
@@ -242,7 +244,6 @@ impl<'a> Layer<'a> {
         let name = OsStr::from_bytes(name);
         let dir = self.parent(parent)?;
         let mode = Mode::from_raw_mode(0o700);
-        let mut opaque = false;
         match mkdirat(dir, name, mode) {
             Err(Errno::EXIST) => {
                 let found = occupant(dir, name).map_err(EntryError::io("examine"))?;
@@ -250,14 +251,10 @@ impl<'a> Layer<'a> {
                     unlinkat(dir, name, AtFlags::empty()).map_err(EntryError::io("replace"))?;
                     mkdirat(dir, name, mode).map_err(EntryError::io("make"))?;
                 }
-                // The whiteout meant what is below, which a directory in its
-                // place must go on hiding.
-                opaque = found == Occupant::Whiteout;
             }
             other => other.map_err(EntryError::io("make"))?,
         }
-        let known = self.directories.entry(path.as_bytes().to_owned()).or_default();
-        known.opaque |= opaque;
+        self.directories.entry(path.as_bytes().to_owned()).or_default();
         Ok(())
     }
 
@@ -266,8 +263,7 @@ impl<'a> Layer<'a> {
     pub(super) fn parent(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>, EntryError> {
         match self.root.directory(path).map(drop) {
             Ok(()) => {}
-            // The second is what a whiteout used as a directory says.
-            Err(Errno::NOENT | Errno::NOTDIR) => self.make_parents(path)?,
+            Err(Errno::NOENT) => self.make_parents(path)?,
             Err(e) => return Err(through(e, path)),
         }
         self.root.directory(path).map_err(|e| through(e, path))
@@ -279,7 +275,7 @@ impl<'a> Layer<'a> {
             let prefix = LayerPath::parse(&path[..end]).map_err(EntryError::Path)?;
             match self.root.occupant(&prefix).map_err(|e| through(e, path))? {
                 Occupant::Directory => {}
-                Occupant::Nothing | Occupant::Whiteout => self.make_directory(&prefix)?,
+                Occupant::Nothing => self.make_directory(&prefix)?,
                 Occupant::Other => return Err(self.not_a_directory(&prefix, path)),
             }
         }

@@ -277,6 +277,7 @@ impl Unpack<'_> {
         let mut stream = archive.into_inner();
         let result = result.and_then(|()| {
             stream.drain().map_err(UnpackError::Decode)?;
+            layer.apply_marks()?;
             layer.finish()
         });
         // When the stream broke off, that is the reason for everything else.

@@ -19,7 +19,6 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::path::LayerPath;
-use crate::overlay;
 
 /// No way out, whatever is in the tree.
 const CONFINED: ResolveFlags =
@@ -41,7 +40,6 @@ pub(super) struct Root {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Occupant {
     Nothing,
-    Whiteout,
     Directory,
     Other,
 }
@@ -96,7 +94,6 @@ pub(super) fn occupant(dir: impl AsFd, name: &OsStr) -> rustix::io::Result<Occup
     };
     Ok(match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => Occupant::Directory,
-        _ if overlay::is_whiteout(&stat) => Occupant::Whiteout,
         _ => Occupant::Other,
     })
 }
