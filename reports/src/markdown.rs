@@ -81,7 +81,8 @@ fn section(out: &mut String, title: &str, about: &str, table: &Table) {
 /// it can end that.
 fn consoles(out: &mut String, gaps: &[Gap]) {
     for gap in gaps.iter().filter(|gap| !gap.detail.is_empty()) {
-        let _ = write!(out, "\n## Left out: {}, {}\n\n", escape(&gap.runtime), escape(&gap.what()));
+        let _ =
+            write!(out, "\n## Left out: {}, {}\n\n", escape(&gap.runtime), escape(&gap.what()));
         let _ = write!(out, "{}\n\n", escape(&gap.reason));
         for line in gap.detail.lines() {
             let _ = writeln!(out, "    {line}");
