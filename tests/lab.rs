@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,7 @@ pub struct Lab {
 
 impl Lab {
     /// The laboratory of this test run; the first use fills it.
-    pub fn shared() -> &'static Self {
+    fn shared() -> &'static Self {
         static LAB: OnceLock<Lab> = OnceLock::new();
         LAB.get_or_init(|| {
             let base = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lab");
@@ -57,13 +57,23 @@ impl Lab {
             fs::create_dir_all(&lab.root).expect("a writable target directory");
             images::install_packages();
             images::import_all(&lab);
-            if Wall::MicroVm.obstacle().is_none() {
-                // Shows its own progress; a no-op once the kernel is built.
-                let status = lab.command(["kernel", "build"]).status().expect("bulkhead");
-                assert!(status.success(), "the guest kernel could not be built");
-            }
             lab
         })
+    }
+
+    /// The laboratory, with what `wall` needs: the guest kernel is built before
+    /// the first test that boots it.
+    pub fn ready_for(wall: Wall) -> &'static Self {
+        static KERNEL: Once = Once::new();
+        let lab = Self::shared();
+        if wall == Wall::MicroVm {
+            // Shows its own progress; a no-op once the kernel is there.
+            KERNEL.call_once(|| {
+                let status = lab.command(["kernel", "build"]).status().expect("bulkhead");
+                assert!(status.success(), "the guest kernel could not be built");
+            });
+        }
+        lab
     }
 
     /// The binary with `arguments`, in this laboratory.

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 fn trial(case: cases::Case, wall: Wall) -> Trial {
     let name = format!("{}::{}", wall.name(), case.name);
     let body = move || {
-        (case.body)(Lab::shared(), wall);
+        (case.body)(Lab::ready_for(wall), wall);
         Ok(())
     };
     let trial = Trial::test(name, body);

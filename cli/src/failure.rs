@@ -44,13 +44,6 @@ impl Failure {
         self
     }
 
-    /// Changes the exit code.
-    #[must_use]
-    pub fn code(mut self, code: u8) -> Self {
-        self.code = code;
-        self
-    }
-
     /// As a failure of `bulkhead run`, whose exit code 1 belongs to the workload.
     #[must_use]
     pub fn of_run(mut self) -> Self {
