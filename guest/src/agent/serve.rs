@@ -13,7 +13,7 @@ const INPUT_SIZE: usize = 16 * 1024;
 
 /// How long the loop lets the workload run before it makes the socket for
 /// further processes, when nothing else happens.
-const LISTEN_AFTER_MS: i32 = 20;
+const LISTEN_AFTER_MS: i32 = 100;
 
 /// More processes than this at a time wait for one of them to end.
 const MAX_SESSIONS: usize = 32;
