@@ -1,9 +1,7 @@
 //! The image that comes with the program: `FROM scratch`, one static program.
 
-use std::fs;
-use std::path::PathBuf;
-
-use bulkhead_runtime::Rootfs;
+use std::fs::File;
+use std::io::{self, Read};
 
 use crate::import::{Generate, ImportError, RootfsConfig, generate};
 use crate::store::{Store, StoreError, Transaction};
@@ -39,18 +37,35 @@ pub fn probe(store: &Store, program: &[u8]) -> Result<Image, ImportError> {
     let what = Generate { layer, config: &config, limits: UnpackLimits::default() };
     let record = generate(&what, &mut transaction, &NoProgress)?;
     let name: ImageRef = PROBE.parse()?;
+    let digest = record.manifest;
     transaction.commit(&[(record, vec![name])], &NoProgress)?;
-    Ok(store.resolve(PROBE)?)
+    Ok(store.load(digest)?)
 }
 
 /// Whether an image is the one made of `program`.
 fn holds(image: &Image, program: &[u8]) -> bool {
-    let Rootfs::Layers(layers) = image.layers() else { return false };
-    let [layer] = &layers[..] else { return false };
-    let path: PathBuf = layer.join(PROGRAM);
-    let same_size = fs::symlink_metadata(&path)
-        .is_ok_and(|m| m.is_file() && m.len() == program.len() as u64);
-    same_size && fs::read(&path).is_ok_and(|found| found == program)
+    let [layer] = image.layer_dirs() else { return false };
+    File::open(layer.join(PROGRAM)).and_then(|file| same(file, program)).unwrap_or(false)
+}
+
+/// Compares a file with bytes, piece by piece: a piece stays in the processor's
+/// cache, and no memory for the whole has to be found and cleared.
+fn same(mut file: File, mut expected: &[u8]) -> io::Result<bool> {
+    if file.metadata()?.len() != expected.len() as u64 {
+        return Ok(false);
+    }
+    let mut piece = [0; 16 * 1024];
+    loop {
+        let len = file.read(&mut piece)?;
+        let Some((here, rest)) = expected.split_at_checked(len) else { return Ok(false) };
+        if here != &piece[..len] {
+            return Ok(false);
+        }
+        if len == 0 {
+            return Ok(rest.is_empty());
+        }
+        expected = rest;
+    }
 }
 
 /// The layer: root directory and program, owned by root, dated 1970, so that

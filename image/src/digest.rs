@@ -114,7 +114,7 @@ impl<'de> Deserialize<'de> for Digest {
 
 /// A digest being computed, piece by piece.
 #[derive(Debug, Clone, Default)]
-pub struct Hasher(Sha256);
+pub(crate) struct Hasher(Sha256);
 
 impl Hasher {
     /// Adds bytes.

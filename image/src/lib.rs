@@ -32,7 +32,7 @@ mod unpack;
 
 pub use accounts::{Account, Accounts, Group};
 pub use compression::UnsupportedCompression;
-pub use digest::{Digest, Hasher, ParseDigestError};
+pub use digest::{Digest, ParseDigestError};
 pub use disk::{DiskError, StagingStep};
 pub use file::FileError;
 pub use image::Image;

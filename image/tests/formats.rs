@@ -266,6 +266,17 @@ fn an_archive_of_a_root_filesystem_is_configured() {
 }
 
 #[test]
+fn a_configuration_is_for_root_filesystems_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_dir, store) = store();
+    let config = RootfsConfig { cmd: vec!["x".to_owned()], ..RootfsConfig::default() };
+    let options = ImportOptions { config, ..options() };
+    let layout = layout_with(&dir, gzip);
+    let error = store.import(layout.path(), &options, &NoProgress).unwrap_err();
+    assert!(matches!(error, ImportError::HasConfig { .. }), "{error:?}");
+}
+
+#[test]
 fn a_format_can_be_insisted_on() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("odd.tar");

@@ -143,6 +143,15 @@ pub enum ImportError {
     /// The accounts of the image cannot be read.
     #[error("/etc/passwd or /etc/group of the image cannot be read")]
     Accounts(#[source] io::Error),
+    /// A configuration was given for an image that has one.
+    #[error(
+        "{} holds an image with a configuration of its own; one can be given to a root \
+         filesystem only", path.display()
+    )]
+    HasConfig {
+        /// The file.
+        path: PathBuf,
+    },
     /// A name was given, but not one image.
     #[error("there are {count} images in it; a name can be given to one only")]
     SeveralImages {

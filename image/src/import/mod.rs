@@ -49,7 +49,8 @@ pub struct ImportOptions {
     pub format: Option<Format>,
     /// How much a layer may hold.
     pub limits: UnpackLimits,
-    /// Configuration for a root filesystem, which comes without one.
+    /// Configuration for a root filesystem, which comes without one. Images in
+    /// the other formats have their own: it is an error to give them another.
     pub config: RootfsConfig,
 }
 
@@ -85,6 +86,9 @@ impl Store {
             Some(format) => format,
             None => detect(path)?,
         };
+        if format != Format::Rootfs && options.config != RootfsConfig::default() {
+            return Err(ImportError::HasConfig { path: path.to_owned() });
+        }
         let mut transaction = Transaction::begin(self)?;
         let found = match format {
             Format::Rootfs => {
@@ -107,7 +111,7 @@ impl Store {
         named
             .into_iter()
             .map(|(record, names)| {
-                let image = self.resolve(&record.manifest.to_string())?;
+                let image = self.load(record.manifest)?;
                 Ok(Imported { image, names })
             })
             .collect()

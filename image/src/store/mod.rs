@@ -163,8 +163,12 @@ impl Store {
     pub fn list(&self) -> Result<Vec<Listed>, StoreError> {
         let mut listed = Vec::new();
         for name in self.names()? {
-            if let Some(digest) = self.read_name(&name)? {
-                listed.push(Listed { name, image: self.load(digest)? });
+            let Some(digest) = self.read_name(&name)? else { continue };
+            match self.load(digest) {
+                Ok(image) => listed.push(Listed { name, image }),
+                // Removed while we were looking.
+                Err(StoreError::NotFound(_)) => {}
+                Err(e) => return Err(e),
             }
         }
         listed.sort_by(|a, b| a.name.cmp(&b.name));
@@ -226,7 +230,7 @@ impl Store {
         self.root.join("blobs/sha256").join(digest.hex())
     }
 
-    fn load(&self, digest: Digest) -> Result<Image, StoreError> {
+    pub(crate) fn load(&self, digest: Digest) -> Result<Image, StoreError> {
         let path = self.record_path(digest);
         Image::load(&path, &self.root).map_err(|e| match e {
             StoreError::File(e) if e.is_not_found() => StoreError::NotFound(digest.to_string()),

@@ -125,14 +125,15 @@ impl<'s> Transaction<'s> {
         self.layers.insert(chain);
     }
 
-    /// Makes everything visible, under these names.
+    /// Makes everything visible, under these names. The garbage collector waits
+    /// until the transaction is dropped: time to take hold of the images.
     ///
     /// One `syncfs` stands for an `fsync` of each of thousands of files, at a
     /// fraction of the price. It cannot be left out: a rename may reach the
     /// disk before the data of the files below it, and after a power cut the
     /// store would hold layers full of empty files that look whole.
     pub fn commit(
-        self,
+        &self,
         records: &[(Record, Vec<ImageRef>)],
         progress: &dyn Progress,
     ) -> Result<(), StoreError> {
