@@ -13,7 +13,7 @@ use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime};
 use bulkhead_runtime::{
     Bundle, Clock, Create, Instant, Lifetime, Rootfs, Runtime, SandboxId, Stdio,
 };
-use oci_spec::runtime::{ProcessBuilder, Spec};
+use oci_spec::runtime::{Process, ProcessBuilder, Spec};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let requested = Instant::now();
@@ -34,12 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.seccomp = std::env::var_os("NO_SECCOMP").is_none();
 
     let mut spec = Spec::default();
-    let process = ProcessBuilder::default()
-        .args(command)
-        .env(["PATH=/bin:/sbin:/usr/bin:/usr/sbin".to_owned()])
-        .cwd("/")
-        .build()?;
-    spec.set_process(Some(process));
+    spec.set_process(Some(process(command)?));
     let bundle = Bundle { spec, rootfs: Rootfs::Disk(disk.into()) };
     let runtime = MicroVmRuntime::new(config);
     let mut sandbox = runtime.create(Create {
@@ -50,7 +45,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         init: false,
         requested,
     })?;
-    let outcome = sandbox.start(None).and_then(|()| sandbox.wait(None));
+    // `EXEC` is a shell command for a second process beside the first.
+    let second = match std::env::var("EXEC") {
+        Ok(script) => Some(process(&["sh".to_owned(), "-c".to_owned(), script])?),
+        Err(_) => None,
+    };
+    let stdio = Stdio::inherit()?;
+    let outcome = sandbox.start(None).and_then(|()| {
+        if let Some(second) = &second {
+            let exit = sandbox.exec(second, stdio)?.wait(None);
+            eprintln!("second process: {exit:?}");
+        }
+        sandbox.wait(None)
+    });
     if let Err(error) = &outcome {
         eprintln!("{error}");
         let mut source = error.source();
@@ -71,4 +78,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     eprintln!("{usage:#?}");
     Ok(())
+}
+
+fn process(command: &[String]) -> Result<Process, Box<dyn Error>> {
+    Ok(ProcessBuilder::default()
+        .args(command)
+        .env(["PATH=/bin:/sbin:/usr/bin:/usr/sbin".to_owned()])
+        .cwd("/")
+        .build()?)
 }

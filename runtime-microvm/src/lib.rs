@@ -24,6 +24,7 @@ mod monitor_process;
 mod runtime;
 mod sandbox;
 pub mod session;
+mod throttle;
 pub mod timeline;
 pub mod vcpu_loop;
 

@@ -20,6 +20,7 @@ use crate::monitor::config::{MonitorConfig, files};
 use crate::monitor_process::MonitorProcess;
 use crate::sandbox::{MicroVm, Parts};
 use crate::session::convert;
+use crate::throttle::CpuLimit;
 use crate::timeline::SharedTimeline;
 
 /// How long a guest may take to boot where its kernel runs on hardware; and
@@ -59,6 +60,7 @@ impl MicroVmRuntime {
             state_dir: state_dir.to_owned(),
             parent: i32::try_from(std::process::id()).unwrap_or(0),
             memory_mib: self.memory_mib(bundle)?,
+            cpu_limit: cpu_limit(bundle),
             kernel: absolute(self.config.kernel.as_deref().ok_or(MicroVmError::NoKernel)?)?,
             command_line: self.extra_command_line(flavour),
             disk: absolute(disk)?,
@@ -127,6 +129,17 @@ impl MicroVmRuntime {
         })
         .map_err(wall("creating the microVM"))
     }
+}
+
+/// The bundle's processor limit, as far as it is below what the machine has.
+fn cpu_limit(bundle: &Bundle) -> Option<CpuLimit> {
+    /// The period of a quota without one, microseconds (`sched_cfs_bandwidth`).
+    const DEFAULT_PERIOD_US: u64 = 100_000;
+    let cpu = bundle.spec.linux().as_ref()?.resources().as_ref()?.cpu().as_ref()?;
+    CpuLimit::below_one(
+        cpu.quota().filter(|us| *us > 0)?,
+        cpu.period().unwrap_or(DEFAULT_PERIOD_US),
+    )
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, MicroVmError> {

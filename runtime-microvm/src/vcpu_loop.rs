@@ -45,18 +45,33 @@ pub enum Ending {
 /// Runs the processor until the machine ends, or until it is interrupted by a
 /// signal after `stop` was set.
 pub fn run(vcpu: &mut Vcpu, io: &mut Io, ram: &GuestRam, stop: &AtomicBool) -> Ending {
+    run_with(vcpu, io, ram, stop, || {})
+}
+
+/// As [`run`], and calls `interrupted` after each signal.
+pub fn run_with(
+    vcpu: &mut Vcpu,
+    io: &mut Io,
+    ram: &GuestRam,
+    stop: &AtomicBool,
+    mut interrupted: impl FnMut(),
+) -> Ending {
     loop {
         if stop.load(Ordering::Acquire) {
             return Ending::Stopped(vcpu.fault(ram, false));
         }
-        if let Some(step) = step(vcpu, io) {
-            return conclude(step, vcpu, ram);
+        match step(vcpu, io) {
+            None => {}
+            Some(Step::Interrupted) => interrupted(),
+            Some(step) => return conclude(step, vcpu, ram),
         }
     }
 }
 
-/// Why the loop ends, before the processor is asked for details.
+/// Why the guest is not run on right away, before the processor is asked for
+/// details.
 enum Step {
+    Interrupted,
     Ended(Ending),
     TripleFault,
     InternalError,
@@ -65,7 +80,8 @@ enum Step {
 fn step(vcpu: &mut Vcpu, io: &mut Io) -> Option<Step> {
     let exit = match vcpu.run() {
         Ok(exit) => exit,
-        Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => return None,
+        Err(error) if error.errno() == libc::EINTR => return Some(Step::Interrupted),
+        Err(error) if error.errno() == libc::EAGAIN => return None,
         Err(error) => return Some(Step::Ended(Ending::RunFailed { errno: error.errno() })),
     };
     match exit {
@@ -79,7 +95,7 @@ fn step(vcpu: &mut Vcpu, io: &mut Io) -> Option<Step> {
             io.port_read(port, data);
             None
         }
-        VcpuExit::Intr => None,
+        VcpuExit::Intr => Some(Step::Interrupted),
         VcpuExit::Hlt => Some(Step::Ended(Ending::Halted)),
         VcpuExit::Shutdown => Some(Step::TripleFault),
         VcpuExit::InternalError => Some(Step::InternalError),
@@ -110,6 +126,7 @@ fn end(end: GuestEnd) -> Step {
 
 fn conclude(step: Step, vcpu: &mut Vcpu, ram: &GuestRam) -> Ending {
     match step {
+        Step::Interrupted => Ending::Stopped(vcpu.fault(ram, false)),
         Step::Ended(ending) => ending,
         Step::TripleFault => Ending::TripleFault(vcpu.fault(ram, false)),
         Step::InternalError => Ending::InternalError(vcpu.fault(ram, true)),

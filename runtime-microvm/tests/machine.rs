@@ -1,5 +1,7 @@
 //! Machine code on a virtual processor, without an operating system.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

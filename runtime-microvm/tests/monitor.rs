@@ -4,6 +4,8 @@
 //! The guests are a few instructions in an ELF file, so that each of them
 //! starts at once on any KVM. Whole Linux guests are tested end to end.
 
+#![allow(clippy::unwrap_used, reason = "a failed step fails the test")]
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::throttle::CpuLimit;
+
 /// Everything a monitor needs to know; the paths are absolute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MonitorConfig {
@@ -14,6 +16,8 @@ pub struct MonitorConfig {
     pub parent: i32,
     /// Guest memory, MiB.
     pub memory_mib: u32,
+    /// A limit below the one processor.
+    pub cpu_limit: Option<CpuLimit>,
     /// The kernel.
     pub kernel: PathBuf,
     /// What is added to its command line.

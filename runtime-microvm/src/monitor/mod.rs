@@ -100,7 +100,8 @@ fn run(channel: &Channel) -> Result<(), MonitorError> {
     let (vcpu, io, rest) = machine.split();
     let filters = config.seccomp.then(seccomp::filters).transpose()?;
     let (vcpu_filter, own_filter) = filters.unzip();
-    let processor = processor::start(vcpu, io, rest.ram.clone(), timeline.clone(), vcpu_filter)
+    let limits = processor::Limits { cpu: config.cpu_limit, filter: vcpu_filter };
+    let processor = processor::start(vcpu, io, rest.ram.clone(), timeline.clone(), limits)
         .map_err(process("start the processor's thread"))?;
 
     let fds: Vec<_> = rest.stats.iter().map(AsFd::as_fd).collect();

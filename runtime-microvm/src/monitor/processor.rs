@@ -13,6 +13,7 @@ use seccompiler::BpfProgram;
 
 use crate::kvm::{GuestRam, Vcpu};
 use crate::machine::Io;
+use crate::throttle::{CpuLimit, Throttle};
 use crate::timeline::SharedTimeline;
 use crate::vcpu_loop::{self, Ending};
 
@@ -38,6 +39,15 @@ struct Shared {
 
 extern "C" fn ignore(_signal: libc::c_int) {}
 
+/// What the processor's thread may not exceed.
+#[derive(Debug, Default)]
+pub struct Limits {
+    /// Processor time.
+    pub cpu: Option<CpuLimit>,
+    /// System calls.
+    pub filter: Option<BpfProgram>,
+}
+
 /// Starts the processor; the clock of the first instruction is stamped right
 /// before it.
 pub fn start(
@@ -45,7 +55,7 @@ pub fn start(
     mut io: Io,
     ram: Arc<GuestRam>,
     timeline: Arc<SharedTimeline>,
-    filter: Option<BpfProgram>,
+    limits: Limits,
 ) -> io::Result<Processor> {
     // SAFETY: the handler does nothing; it is there so that the signal interrupts
     // KVM_RUN instead of killing the process.
@@ -64,11 +74,15 @@ pub fn start(
         let shared = of_thread;
         // SAFETY: gettid always succeeds.
         shared.thread_id.get_or_init(|| unsafe { libc::gettid() });
-        let ending = match filter.as_deref().map(seccompiler::apply_filter) {
-            Some(Err(error)) => Ending::UnexpectedExit(format!("no filter: {error}")),
-            _ => {
+        let ending = match limits.apply() {
+            Err(reason) => Ending::UnexpectedExit(reason),
+            Ok(mut throttle) => {
                 timeline.mark(Clock::FirstGuestInstruction);
-                vcpu_loop::run(&mut vcpu, &mut io, &ram, &shared.stop)
+                vcpu_loop::run_with(&mut vcpu, &mut io, &ram, &shared.stop, || {
+                    if let Some(throttle) = &mut throttle {
+                        throttle.pause();
+                    }
+                })
             }
         };
         *shared.ending.lock().unwrap_or_else(PoisonError::into_inner) = Some(ending);
@@ -79,6 +93,23 @@ pub fn start(
         std::mem::forget((vcpu, io));
     })?;
     Ok(Processor { shared })
+}
+
+impl Limits {
+    /// Puts them in force for the calling thread; the filter last, for it no
+    /// longer allows to make timers.
+    fn apply(self) -> Result<Option<Throttle>, String> {
+        let throttle = self
+            .cpu
+            .map(|limit| Throttle::start(limit, KICK()))
+            .transpose()
+            .map_err(|error| format!("no processor limit: {error}"))?;
+        if let Some(filter) = &self.filter {
+            seccompiler::apply_filter(filter)
+                .map_err(|error| format!("no system-call filter: {error}"))?;
+        }
+        Ok(throttle)
+    }
 }
 
 impl Processor {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bulkhead_kernels::KvmFlavour;
 use bulkhead_runtime::{Clock, Instant};
 
-use super::processor;
+use super::processor::{self, Limits};
 use crate::machine::{Guest, Machine, MachineConfig};
 use crate::timeline::SharedTimeline;
 use crate::vcpu_loop::Ending;
@@ -42,7 +42,8 @@ fn try_run(file: &Path) -> Result<bool, Box<dyn std::error::Error>> {
         intel: KvmFlavour::detect() == KvmFlavour::Intel,
     })?;
     let (vcpu, io, rest) = machine.split();
-    let processor = processor::start(vcpu, io, rest.ram.clone(), timeline.clone(), None)?;
+    let processor =
+        processor::start(vcpu, io, rest.ram.clone(), timeline.clone(), Limits::default())?;
     processor.wait()?;
     let ending = processor.ending();
     let first = timeline.get(Clock::FirstGuestInstruction).map_or(0, Instant::as_nanos);

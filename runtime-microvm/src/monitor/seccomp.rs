@@ -17,6 +17,7 @@ use super::MonitorError;
 const BOTH: &[libc::c_long] = &[
     libc::SYS_brk,
     libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
     libc::SYS_close,
     libc::SYS_connect,
     libc::SYS_epoll_ctl,

@@ -31,8 +31,8 @@ impl VirtQueue {
         Self { queue, unannounced: false }
     }
 
-    /// The transport's view, for the configuration registers.
-    pub(super) fn settings(&mut self) -> &mut Queue {
+    /// The addresses and the size the driver chose, for the transport to set.
+    pub fn settings(&mut self) -> &mut Queue {
         &mut self.queue
     }
 
