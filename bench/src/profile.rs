@@ -92,7 +92,7 @@ impl Profile {
             budget: Duration::from_secs(100),
             max_weight: 4,
         },
-        operation_budget_ms: 10,
+        operation_budget_ms: 20,
         sandbox_timeout: Duration::from_secs(120),
     };
 

@@ -112,7 +112,7 @@ fn the_workload_inherits_no_signal_state() {
 #[test]
 fn a_signal_ends_it_and_waiting_does_not_block() {
     let layer = tempfile::tempdir().unwrap();
-    install(layer.path(), "tool", "exec sleep 1000", 0o755);
+    install(layer.path(), "tool", "exec /bin/sleep 1000", 0o755);
     let mut sandbox = create(&bundle(&[&layer], &["/tool"]), Stdio::null().unwrap()).unwrap();
     assert!(matches!(sandbox.signal(Signal::TERM), Err(Error::NotRunning { .. })));
     sandbox.start(None).unwrap();
@@ -126,11 +126,32 @@ fn a_signal_ends_it_and_waiting_does_not_block() {
 #[test]
 fn deleting_kills() {
     let layer = tempfile::tempdir().unwrap();
-    install(layer.path(), "tool", "exec sleep 1000", 0o755);
+    install(layer.path(), "tool", "exec /bin/sleep 1000", 0o755);
     let mut sandbox = create(&bundle(&[&layer], &["/tool"]), Stdio::null().unwrap()).unwrap();
     sandbox.start(None).unwrap();
     let pid = sandbox.processes().unwrap()[0].pid;
     sandbox.delete().unwrap();
     sandbox.delete().unwrap();
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+/// The kernel sends the parent-death signal when the thread ends that started
+/// the child, which makes the death of a harness easy to stage.
+#[test]
+fn the_workload_dies_with_its_creator() {
+    let layer = tempfile::tempdir().unwrap();
+    install(layer.path(), "tool", "exec /bin/sleep 1000", 0o755);
+    let bundle = bundle(&[&layer], &["/tool"]);
+    let creator = std::thread::spawn(move || {
+        let mut sandbox = create(&bundle, Stdio::null().unwrap()).unwrap();
+        sandbox.start(None).unwrap();
+        let pid = sandbox.processes().unwrap()[0].pid;
+        // As a killed harness would: nothing is cleaned up.
+        std::mem::forget(sandbox);
+        pid
+    });
+    let pid = nix::unistd::Pid::from_raw(creator.join().unwrap());
+    let end = nix::sys::wait::waitpid(pid, None).unwrap();
+    let killed = nix::sys::wait::WaitStatus::Signaled(pid, nix::sys::signal::SIGKILL, false);
+    assert_eq!(end, killed);
 }
