@@ -14,8 +14,7 @@ pub enum Compression {
     Zstd,
 }
 
-/// A compression that layers may not have (image-spec knows the three of
-/// [`Compression`]).
+/// A compression that layers may not have: image-spec knows none, gzip and zstd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{name} compression is not supported; decompress it first: `{command}`")]
 pub struct UnsupportedCompression {

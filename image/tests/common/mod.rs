@@ -11,7 +11,7 @@ pub mod manifest;
 
 use std::path::Path;
 
-use bulkhead_image::Store;
+use bulkhead_image::{ImportError, ImportOptions, NoProgress, Store, UnpackLimits};
 use tempfile::TempDir;
 
 /// A store in a directory of its own.
@@ -83,4 +83,13 @@ pub fn without_privilege(work: impl FnOnce() + Send) {
             std::panic::resume_unwind(panic);
         }
     });
+}
+
+/// Imports a file that must be refused and checks that nothing is left.
+pub fn refuse(file: &Path, limits: UnpackLimits) -> ImportError {
+    let (_dir, store) = store();
+    let options = ImportOptions { limits, ..ImportOptions::default() };
+    let error = store.import(file, &options, &NoProgress).unwrap_err();
+    assert_eq!(leftovers(&store), [""; 0], "after {}", chain(&error));
+    error
 }
