@@ -4,6 +4,8 @@
 //! filesystem shows the namespace of the process that mounts it, and inside the
 //! workload's root, so that no path of the image can lead out of it.
 
+use core::ffi::CStr;
+
 use super::credentials;
 use super::path::{PathBuffer, make_dir_all};
 use super::spawn::failed;
@@ -30,6 +32,9 @@ pub fn build(sandbox: &Sandbox, process: &Process) -> Result<(), Failure> {
     }
     if let Some(limit) = sandbox.pids_limit {
         limit_pids(limit).map_err(failed(Step::PidsLimit))?;
+    }
+    if sandbox.overcommit {
+        overcommit().map_err(failed(Step::Overcommit))?;
     }
     if sandbox.read_only_root {
         credentials::working_directory(&process.cwd).map_err(failed(Step::WorkingDirectory))?;
@@ -84,6 +89,20 @@ fn limit_pids(limit: u32) -> sys::Result<()> {
     let others = sys::pids_in_use()?.saturating_sub(1);
     let mut text = PathBuffer::new();
     text.push_number(others.saturating_add(limit))?;
-    let file = sys::open(c"/proc/sys/kernel/threads-max", libc::O_WRONLY)?;
-    sys::write(&file, text.bytes()).map(drop)
+    set(c"/proc/sys/kernel/threads-max", text.bytes())
+}
+
+/// `OVERCOMMIT_ALWAYS` (linux/mman.h), where the workload has a `/proc` to set it
+/// through.
+fn overcommit() -> sys::Result<()> {
+    match set(c"/proc/sys/vm/overcommit_memory", b"1") {
+        Err(Errno::NOENT) => Ok(()),
+        other => other,
+    }
+}
+
+/// Sets a parameter of the kernel.
+fn set(parameter: &CStr, value: &[u8]) -> sys::Result<()> {
+    let file = sys::open(parameter, libc::O_WRONLY)?;
+    sys::write(&file, value).map(drop)
 }

@@ -95,6 +95,8 @@ pub enum Step {
     Symlink(u16),
     /// Limiting the number of processes.
     PidsLimit,
+    /// Letting memory be promised beyond what there is.
+    Overcommit,
     /// Making the root filesystem read-only.
     ReadOnlyRoot,
     /// Setting a resource limit.
@@ -272,6 +274,7 @@ impl fmt::Display for Step {
             Self::Device(_) => "making the device",
             Self::Symlink(_) => "making the symbolic link",
             Self::PidsLimit => "limiting the number of processes",
+            Self::Overcommit => "letting memory be overcommitted",
             Self::ReadOnlyRoot => "making the root filesystem read-only",
             Self::Rlimit(_) => "setting the resource limit",
             Self::OomScoreAdj => "setting the OOM score adjustment",

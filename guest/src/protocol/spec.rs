@@ -88,6 +88,9 @@ pub struct Sandbox {
     pub symlinks: CStrings,
     /// Most processes and threads the workload may have at a time.
     pub pids_limit: Option<u32>,
+    /// Let processes ask for more memory than the machine has, and be killed when
+    /// they use it, as behind a container's memory limit.
+    pub overcommit: bool,
     /// Run a minimal init as the workload's PID 1, the workload as its child.
     pub init: bool,
 }

@@ -111,6 +111,8 @@ pub fn workload(bundle: &Bundle, init: bool, stdin: bool) -> Result<Start, Conve
         devices,
         symlinks,
         pids_limit: pids_limit(linux)?,
+        // A machine would refuse at once what a container is killed for later.
+        overcommit: true,
         init,
     };
     Ok(Start { process, sandbox: Some(sandbox) })
