@@ -119,6 +119,8 @@ pub struct Observed {
     /// `None` once it is at its end.
     reader: Option<PipeReader>,
     output: Vec<u8>,
+    /// When the harness saw it, which it can only after the start has returned; a
+    /// runtime that saw it earlier itself has it in its own timeline.
     first_output: Option<Instant>,
     exit: Option<Exit>,
 }

@@ -150,3 +150,27 @@ fn a_hanging_workload_is_killed_and_reported() {
     assert!(reason.contains("no end of the workload within"), "{reason}");
     assert_eq!(support::running_from(&layer), 0);
 }
+
+#[test]
+fn the_ladder_ends_where_time_or_memory_would() {
+    let layer = layer_with_probe();
+    let bundle = probe_bundle(&layer);
+    let candidates = [candidate(&NativeRuntime, &bundle)];
+    let highest = |results: &Results| results.density.iter().map(|sample| sample.count).max();
+    let reason = |results: &Results| results.omitted.iter().map(|o| o.reason.clone()).collect();
+
+    let mut short = config();
+    short.profile.density.budget = std::time::Duration::ZERO;
+    let results = run_quietly(&short, &candidates);
+    let reasons: Vec<String> = reason(&results);
+    assert_eq!(highest(&results), Some(1));
+    assert!(reasons[0].starts_with("no more than 1 idle at once: 2 would"), "{reasons:?}");
+
+    let mut full = config();
+    full.profile.density.reserve_bytes = u64::MAX;
+    let results = run_quietly(&full, &candidates);
+    let reasons: Vec<String> = reason(&results);
+    assert_eq!(highest(&results), None);
+    assert!(reasons[0].contains("of memory left"), "{reasons:?}");
+    assert_eq!(support::running_from(&layer), 0);
+}

@@ -135,7 +135,7 @@ impl Climb<'_> {
             // It has taken this long to start `count`, and would again for the rest.
             if 2 * start.elapsed() > ladder.budget {
                 return Ok(End::Short(format!(
-                    "stopped at {count} idle sandboxes: {next} would have taken longer than \
+                    "no more than {count} idle at once: {next} would have taken longer than \
                      the {} s of one climb",
                     ladder.budget.as_secs()
                 )));
@@ -151,7 +151,7 @@ impl Climb<'_> {
             self.progress.message(&format!("{} {number}", self.contender.name()));
             if memory::available_bytes()? < ladder.reserve_bytes {
                 return Ok(Some(format!(
-                    "stopped at {} idle sandboxes: less than {} MiB of memory left",
+                    "no more than {} idle at once: less than {} MiB of memory left",
                     self.alive.len(),
                     ladder.reserve_bytes >> 20
                 )));
