@@ -83,7 +83,7 @@ fn serve(child: c_int) -> c_int {
             Ok(libc::SIGCHLD) => {
                 while let Ok(Some((pid, status))) = sys::wait(-1, libc::WNOHANG) {
                     if pid == child {
-                        return spawn::killed_by(status)
+                        return sys::killed_by(status)
                             .map_or(libc::WEXITSTATUS(status), |signal| 128 + signal);
                     }
                 }

@@ -1,7 +1,7 @@
 //! PID 1 of the microVM.
 //!
-//! In the order of its life: [`boot`] makes a root filesystem out of the disk and
-//! a connection to the host; [`serve`] carries processes for the host until the
+//! In the order of its life: `boot` makes a root filesystem out of the disk and
+//! a connection to the host; `serve` carries processes for the host until the
 //! connection that started the workload ends; the machine ends with that.
 //!
 //! Where the guest's kernel is emulated, a system call costs a third of a

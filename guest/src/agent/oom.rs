@@ -7,8 +7,7 @@
 use alloc::vec::Vec;
 use core::ffi::c_int;
 
-use super::spawn::killed_by;
-use super::sys;
+use super::sys::{self, killed_by};
 
 /// `/proc/vmstat` is some 4 KiB.
 const VMSTAT_MAX: usize = 16 * 1024;

@@ -6,7 +6,7 @@
 //! allocates nothing and touches nothing but its [`Plan`].
 
 use alloc::vec::Vec;
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_void};
 use core::ptr;
 
 use super::credentials;
@@ -149,9 +149,4 @@ impl Stack {
         let end = self.0.as_mut_ptr().wrapping_add(STACK_SIZE);
         end.wrapping_sub(end.addr() % 16)
     }
-}
-
-/// What an ended child's status word says it was killed by.
-pub(super) fn killed_by(status: c_int) -> Option<c_int> {
-    libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status))
 }

@@ -26,9 +26,9 @@ pub use net::{
     accept, connect_vsock, listen_vsock, loopback_up, pending_error, send, stream_vsock,
 };
 pub use process::{
-    Clone, capset, clone_onto, exec, exit, kill, pids_in_use, prctl, prlimit, restart, set_gid,
-    set_groups, set_hostname, set_mask, set_session, set_uid, umask, unshare, wait,
-    wait_signal,
+    Clone, capset, clone_onto, exec, exit, kill, killed_by, pids_in_use, prctl, prlimit,
+    restart, set_gid, set_groups, set_hostname, set_mask, set_session, set_uid, umask, unshare,
+    wait, wait_signal,
 };
 
 /// An error number of the kernel.

@@ -114,6 +114,11 @@ pub fn wait(pid: c_int, options: c_int) -> Result<Option<(c_int, c_int)>> {
     }
 }
 
+/// The signal that an ended child's status word says it was killed by.
+pub fn killed_by(status: c_int) -> Option<c_int> {
+    libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status))
+}
+
 /// Sends `signal` to process `pid`.
 pub fn kill(pid: c_int, signal: c_int) -> Result<()> {
     // SAFETY: no memory is passed.
