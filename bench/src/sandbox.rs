@@ -37,7 +37,7 @@ pub enum SampleError {
         source: Box<RuntimeError>,
     },
     /// It did not come as far as it should in time.
-    #[error("no {awaited} within {} s", timeout.as_secs())]
+    #[error("no {awaited} within {timeout:?}")]
     TimedOut {
         /// What was waited for.
         awaited: &'static str,
