@@ -156,6 +156,16 @@ fn device_nodes_need_privilege() {
 }
 
 #[test]
+fn trees_that_could_not_be_removed_are_refused() {
+    let deep = |levels: usize| Archive::new().file(&vec!["d"; levels].join("/"), b"");
+    let error = refuse_entry(&["d"; 2000].join("/"), deep(2000));
+    assert!(matches!(error, EntryError::Path(PathError::TooDeep)), "{error}");
+    // The deepest that is allowed can be removed, here by the failing import.
+    let error = refuse_layer(deep(512).file("../x", b"").finish());
+    assert!(matches!(error, UnpackError::Entry { .. }), "{error}");
+}
+
+#[test]
 fn owners_and_types_that_do_not_exist_are_refused() {
     let nobody = Attributes { uid: u64::from(u32::MAX), ..Attributes::default() };
     let error = refuse_entry("x", Archive::new().file_with("x", nobody, b""));

@@ -36,7 +36,7 @@ impl Layer<'_> {
             }
         };
         if directory.opaque && self.below.is_some() {
-            overlay::make_opaque(&fd).map_err(EntryError::io("make opaque"))?;
+            overlay::make_opaque(&fd).map_err(EntryError::io("hide what is below"))?;
         }
         metadata.apply(&fd, self.privilege)
     }

@@ -136,8 +136,8 @@ pub enum UnpackError {
 /// An entry that cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum EntryError {
-    /// Its name leads out of the image.
-    #[error("it would be outside the image: {0}")]
+    /// Its name leads out of the image, or too deep into it.
+    #[error("its place in the image is not allowed: {0}")]
     Path(PathError),
     /// The name of what it is a hard link to leads out of the image.
     #[error("it is a hard link to `{target}`, outside the image: {reason}")]

@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+/// Most directories one inside the other. Removing a tree takes an open file for
+/// each, of which a process has 1024 by default.
+const MAX_DEPTH: usize = 512;
+
 /// A path below the root of a layer: components separated by single slashes,
 /// none of them empty, `.` or `..`. The root itself is empty.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -19,6 +23,10 @@ pub enum PathError {
     /// It holds a byte that no file name can.
     #[error("the name contains a NUL byte")]
     Nul,
+    /// It has more levels than any real tree: walking such a one would need
+    /// more open files than a process may have.
+    #[error("the name has more than {MAX_DEPTH} levels")]
+    TooDeep,
 }
 
 impl LayerPath {
@@ -31,6 +39,7 @@ impl LayerPath {
             return Err(PathError::Nul);
         }
         let mut path = Vec::with_capacity(name.len());
+        let mut depth = 0;
         for component in name.split(|b| *b == b'/') {
             match component {
                 b"" | b"." => {}
@@ -40,8 +49,12 @@ impl LayerPath {
                         path.push(b'/');
                     }
                     path.extend_from_slice(component);
+                    depth += 1;
                 }
             }
+        }
+        if depth > MAX_DEPTH {
+            return Err(PathError::TooDeep);
         }
         Ok(Self(path))
     }
