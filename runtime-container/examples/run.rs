@@ -3,6 +3,8 @@
 //! ```console
 //! # cargo run --release -p bulkhead-container --example run -- DIR
 //! ```
+//!
+//! With `BULKHEAD_TIMELINE` set it says when what happened.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,5 +51,10 @@ fn run(dir: &std::path::Path, requested: Instant) -> Result<u8, Box<dyn std::err
     sandbox.start(None)?;
     let exit = sandbox.wait(None)?.ok_or("the workload has not ended")?;
     sandbox.delete()?;
+    if std::env::var_os("BULKHEAD_TIMELINE").is_some() {
+        for (clock, instant) in sandbox.timeline().iter() {
+            eprintln!("{:>7} us  {clock}", instant.since(requested).as_micros());
+        }
+    }
     Ok(exit.code())
 }

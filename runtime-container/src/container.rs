@@ -142,10 +142,20 @@ impl Container {
         self.child.insert(child)
     }
 
-    pub(crate) fn record(&mut self, status: Status) -> Result<(), Error> {
+    /// The container is complete and waits for its start.
+    pub(crate) fn mark_created(&mut self) -> Result<(), Error> {
+        self.note(Status::Created);
+        // Only its creator can start it. While the creator is bound to live as
+        // long, the record has nothing to add until it does.
+        if self.record.lifetime == Lifetime::Detached {
+            self.state.write(&self.record)?;
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, status: Status) {
         self.record.status = status;
         self.record.pid = self.child.as_ref().map(|child| child.workload.pid);
-        Ok(self.state.write(&self.record)?)
     }
 
     fn running(&self) -> Result<&Workload, Error> {
@@ -169,7 +179,8 @@ impl Sandbox for Container {
             return Err(Error::Unsupported { isolation: Isolation::Container, what });
         }
         self.timeline.mark(Clock::WorkloadExec);
-        self.record(Status::Running)?;
+        self.note(Status::Running);
+        self.state.write(&self.record)?;
         self.owned = self.record.lifetime == Lifetime::Attached;
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bulkhead_runtime::{
-    Clock, Create, Error, Isolation, Lifetime, Record, SandboxId, StateDir, Status, Timeline,
+    Clock, Create, Error, Isolation, Lifetime, Record, SandboxId, StateDir, Timeline,
 };
 use oci_spec::runtime::{LinuxResources, Spec};
 
@@ -61,7 +61,7 @@ pub(crate) fn create(root: &Path, request: Create<'_>) -> Result<Container, Erro
     let ready = child.ready(&plan.setup).map_err(wall(STEP))?;
     container.mark(Clock::RootfsReady, ready.rootfs);
     container.mark(Clock::SandboxCreated, ready.created);
-    container.record(Status::Created)?;
+    container.mark_created()?;
     Ok(container)
 }
 

@@ -1,5 +1,7 @@
 //! Further processes in a running container.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod common;
 
 use bulkhead_runtime::{Error, Runtime, Sandbox, SandboxId, Signal, Stdio};

@@ -1,5 +1,7 @@
 //! Bundles that mean harm, or make no sense: a clear error, and nothing left.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod common;
 
 use std::error::Error as _;

@@ -1,5 +1,7 @@
 //! What a container sees, and what it does not.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod common;
 
 use std::fs;

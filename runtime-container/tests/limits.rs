@@ -1,5 +1,7 @@
 //! Limits are enforced, counted and reported.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod common;
 
 use bulkhead_runtime::{ExitStatus, Signal, Stdio};

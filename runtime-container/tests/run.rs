@@ -1,5 +1,7 @@
 //! A container's life: start, streams, signals, end.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
 mod common;
 
 use std::fs::File;
