@@ -12,22 +12,20 @@ macro_rules! patch {
 /// The configuration fragment; everything it does not name is off.
 pub const CONFIG: &str = include_str!("../config/bulkhead.config");
 
-/// A patch by the name of its file.
-macro_rules! patch {
-    ($name:literal) => {
-        Patch { name: $name, text: include_str!(concat!("../patches/", $name)) }
-    };
-}
-
 /// Our patches, in the order they are applied.
 pub const PATCHES: &[Patch] = &[
-    patch!("0001-x86-run-where-ring-0-is-emulated.patch"),
-    patch!("0002-x86-alternatives-patch-common-sites-without-decoding.patch"),
-    patch!("0003-x86-mm-skip-empty-entries-before-asking-e820.patch"),
-    patch!("0004-x86-make-memory-sections-32-mib.patch"),
-    patch!("0005-x86-end-bss-where-it-ends.patch"),
-    patch!("0006-slub-no-sysfs-without-slub-debug.patch"),
-    patch!("0007-tick-let-ticks-be-rarer-than-jiffies.patch"),
+    patch!("0001-tick-let-ticks-be-rarer-than-jiffies.patch"),
+    patch!("0002-x86-run-where-ring-0-is-emulated.patch"),
+    patch!("0003-x86-alternatives-patch-common-sites-without-decoding.patch"),
+    patch!("0004-x86-mm-skip-empty-entries-before-asking-e820.patch"),
+    patch!("0005-x86-make-memory-sections-32-mib.patch"),
+    patch!("0006-x86-end-bss-where-it-ends.patch"),
+    patch!("0007-slub-no-sysfs-without-slub-debug.patch"),
+    patch!("0008-kobject-make-no-uevent-that-nobody-hears.patch"),
+    patch!("0009-params-no-sysfs-of-builtin-parameters-without-modules.patch"),
+    patch!("0010-ipv4-draw-ip-identifiers-when-first-needed.patch"),
+    patch!("0011-x86-mm-leave-init-memory-alone-with-rodata-off.patch"),
+    patch!("0012-mm-set-up-pages-without-asking-about-each.patch"),
 ];
 
 /// Changes whenever the way of building changes what is built.
