@@ -47,10 +47,12 @@ pub fn panels(view: &View<'_>) -> Vec<String> {
 fn panel(view: &View<'_>, way: Way) -> Result<String, DrawError> {
     let samples = &view.results.density;
     let counts: Vec<f64> = samples.iter().map(|s| f64::from(s.count)).collect();
-    let sizes: Vec<f64> = samples.iter().map(way.value).collect();
+    let lines: Vec<Line<'_, '_>> =
+        view.walls.iter().filter_map(|wall| line(view, wall, way)).collect();
+    let ends = lines.iter().flat_map(|line| [line.from.1, line.to.1]);
+    let sizes: Vec<f64> = samples.iter().map(way.value).chain(ends).collect();
     let across = Axis::from_zero(&counts, LEFT, RIGHT);
     let up = Axis::from_zero(&sizes, BOTTOM, TOP);
-    let most = counts.iter().copied().fold(0.0, f64::max);
     let description = format!("{} over the number of idle sandboxes", way.title);
     svg(WIDTH, HEIGHT, &description, |canvas| {
         canvas.text(way.title, (0.0, 12.0), Anchor::Start, Type::strong(Ink::Text))?;
@@ -62,7 +64,7 @@ fn panel(view: &View<'_>, way: Way) -> Result<String, DrawError> {
             let at = (across.at(f64::from(sample.count)), up.at((way.value)(sample)));
             canvas.dot(at, 3.0, Ink::Series(wall.series), 0.6)?;
         }
-        lines(canvas, view, way, (&across, &up), most)
+        draw_lines(canvas, lines, &across, &up)
     })
 }
 
@@ -83,29 +85,44 @@ fn axes(canvas: &Canvas<'_>, across: &Axis, up: &Axis) -> Drawn {
     canvas.text("idle sandboxes", at, Anchor::Middle, muted)
 }
 
-/// The fitted lines, each named at its end.
-fn lines(
+/// A fit where it was measured: it says nothing about more sandboxes than that.
+struct Line<'v, 'a> {
+    wall: &'v Wall<'a>,
+    /// Number of sandboxes and bytes.
+    from: (f64, f64),
+    to: (f64, f64),
+}
+
+fn line<'v, 'a>(view: &View<'a>, wall: &'v Wall<'a>, way: Way) -> Option<Line<'v, 'a>> {
+    let fit = view.fit(wall.name, way.metric)?;
+    let counts =
+        || view.results.density.iter().filter(|s| s.runtime == wall.name).map(|s| s.count);
+    let at = |count: u32| {
+        let count = f64::from(count);
+        (count, fit.intercept + fit.slope * count)
+    };
+    Some(Line { wall, from: at(counts().min()?), to: at(counts().max()?) })
+}
+
+/// The lines, each named at the right edge.
+fn draw_lines(
     canvas: &Canvas<'_>,
-    view: &View<'_>,
-    way: Way,
-    (across, up): (&Axis, &Axis),
-    most: f64,
+    mut lines: Vec<Line<'_, '_>>,
+    across: &Axis,
+    up: &Axis,
 ) -> Drawn {
-    let mut ends: Vec<(f64, &Wall<'_>)> = Vec::new();
-    for wall in &view.walls {
-        let Some(fit) = view.fit(wall.name, way.metric) else { continue };
-        let at = |n: f64| up.at(fit.intercept + fit.slope * n);
-        let ink = Ink::Series(wall.series);
-        canvas.line((across.at(0.0), at(0.0)), (across.at(most), at(most)), ink, 2.0)?;
-        ends.push((at(most), wall));
-    }
-    ends.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut places: Vec<f64> = ends.iter().map(|(y, _)| *y).collect();
+    let at = |(count, bytes): (f64, f64)| (across.at(count), up.at(bytes));
+    lines.sort_by(|a, b| b.to.1.total_cmp(&a.to.1));
+    let mut places: Vec<f64> = lines.iter().map(|line| at(line.to).1).collect();
     spread(&mut places, 15.0, BOTTOM);
-    for (place, (_, wall)) in places.into_iter().zip(ends) {
-        canvas.dot((RIGHT + 10.0, place), 4.0, Ink::Series(wall.series), 1.0)?;
-        let at = (RIGHT + 18.0, place);
-        canvas.text(&wall.label, at, Anchor::Start, Type::label(Ink::Text))?;
+    for (place, line) in places.into_iter().zip(lines) {
+        let ink = Ink::Series(line.wall.series);
+        let end = at(line.to);
+        canvas.line(end, (RIGHT + 6.0, place), ink, 0.6)?;
+        canvas.line(at(line.from), end, ink, 2.0)?;
+        canvas.dot((RIGHT + 10.0, place), 4.0, ink, 1.0)?;
+        let beside = (RIGHT + 18.0, place);
+        canvas.text(&line.wall.label, beside, Anchor::Start, Type::label(Ink::Text))?;
     }
     Ok(())
 }

@@ -104,6 +104,22 @@ mod tests {
     }
 
     #[test]
+    fn a_fit_is_drawn_only_where_it_was_measured() {
+        let mut results = sample::results();
+        results.density.retain(|sample| sample.runtime != "microvm" || sample.count <= 2);
+        let panel = memory::panels(&View::new(&results)).remove(0);
+        let end_of = |ink: &str| {
+            let start = format!("stroke=\"{ink}\" stroke-width=\"16\" points=\"");
+            let (_, rest) = panel.split_once(&start).expect("a line");
+            let (points, _) = rest.split_once('"').expect("an attribute");
+            let (x, _) =
+                points.split_whitespace().last().expect("a point").split_once(',').unwrap();
+            x.parse::<f64>().unwrap()
+        };
+        assert!(end_of("var(--s2)") * 2.0 < end_of("var(--s1)"));
+    }
+
+    #[test]
     fn what_is_not_distinguishable_is_hollow() {
         let mut results = sample::results();
         let hollow = |results: &_| {
