@@ -56,8 +56,7 @@ pub fn all() -> Vec<Case> {
         MICROVM: tree { both_walls_show_the_same_tree }
         BOTH: isolation { nothing_of_the_host_is_visible, writes_are_gone_after_exit, a_read_only_root_refuses_writes }
         CONTAINER: isolation { privileges_are_dropped, system_calls_are_filtered }
-        BOTH: limits { memory_limit_is_enforced_and_said }
-        CONTAINER: limits { pids_limit_is_enforced }
+        BOTH: limits { memory_limit_is_enforced_and_said, pids_limit_is_enforced }
         BOTH: crash { quick_runs_leave_nothing, killed_runs_are_collected, interrupts_leave_nothing }
         NEITHER: hostile_images {
             paths_that_leave_the_root_are_refused,
