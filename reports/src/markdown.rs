@@ -91,7 +91,8 @@ fn consoles(out: &mut String, gaps: &[Gap]) {
 }
 
 fn cell(datum: &Datum) -> String {
-    let (main, aside) = (escape(&datum.main), escape(&datum.aside));
+    let main = escape(&datum.main);
+    let aside = datum.aside.lines().map(escape).collect::<Vec<_>>().join("<br>");
     match (main.is_empty(), aside.is_empty()) {
         (_, true) => main,
         (true, false) => aside,

@@ -104,25 +104,35 @@ fn line<'v, 'a>(view: &View<'a>, wall: &'v Wall<'a>, way: Way) -> Option<Line<'v
     Some(Line { wall, from: at(counts().min()?), to: at(counts().max()?) })
 }
 
-/// The lines, each named at the right edge.
+/// The lines, each named at its end.
 fn draw_lines(
     canvas: &Canvas<'_>,
-    mut lines: Vec<Line<'_, '_>>,
+    lines: Vec<Line<'_, '_>>,
     across: &Axis,
     up: &Axis,
 ) -> Drawn {
     let at = |(count, bytes): (f64, f64)| (across.at(count), up.at(bytes));
-    lines.sort_by(|a, b| b.to.1.total_cmp(&a.to.1));
-    let mut places: Vec<f64> = lines.iter().map(|line| at(line.to).1).collect();
+    for line in &lines {
+        canvas.line(at(line.from), at(line.to), Ink::Series(line.wall.series), 2.0)?;
+    }
+    // Names of lines that end at the edge share the margin; one that ends early
+    // has its name where it ends.
+    let ends = |line: &Line<'_, '_>| at(line.to).0 > RIGHT - 60.0;
+    let (mut at_edge, early): (Vec<_>, Vec<_>) = lines.into_iter().partition(ends);
+    for line in early {
+        let (x, y) = at(line.to);
+        name(canvas, line.wall, (x + 12.0, y))?;
+    }
+    at_edge.sort_by(|a, b| b.to.1.total_cmp(&a.to.1));
+    let mut places: Vec<f64> = at_edge.iter().map(|line| at(line.to).1).collect();
     spread(&mut places, 15.0, BOTTOM);
-    for (place, line) in places.into_iter().zip(lines) {
-        let ink = Ink::Series(line.wall.series);
-        let end = at(line.to);
-        canvas.line(end, (RIGHT + 6.0, place), ink, 0.6)?;
-        canvas.line(at(line.from), end, ink, 2.0)?;
-        canvas.dot((RIGHT + 10.0, place), 4.0, ink, 1.0)?;
-        let beside = (RIGHT + 18.0, place);
-        canvas.text(&line.wall.label, beside, Anchor::Start, Type::label(Ink::Text))?;
+    for (y, line) in places.into_iter().zip(at_edge) {
+        name(canvas, line.wall, (RIGHT + 10.0, y))?;
     }
     Ok(())
+}
+
+fn name(canvas: &Canvas<'_>, wall: &Wall<'_>, (x, y): (f64, f64)) -> Drawn {
+    canvas.dot((x, y), 4.0, Ink::Series(wall.series), 1.0)?;
+    canvas.text(&wall.label, (x + 8.0, y), Anchor::Start, Type::label(Ink::Text))
 }

@@ -217,7 +217,7 @@ pub fn operations(view: &View<'_>) -> Table {
 fn operation_cell(view: &View<'_>, cell: &Cell) -> Datum {
     let ratios = view.chief_ratios(cell).into_iter();
     let aside: Vec<String> = ratios.map(|ratio| view.compared(ratio)).collect();
-    with(median(cell).to_string(), aside.join("; "))
+    with(median(cell).to_string(), aside.join("\n"))
 }
 
 /// KVM's own counters at the end of each microVM's median start.

@@ -34,7 +34,7 @@ pub struct Head {
 pub struct Datum {
     /// The figure or the word.
     pub main: String,
-    /// What is said beside it: an interval, a comparison, a meaning.
+    /// What is said beside it: an interval, comparisons line by line, a meaning.
     pub aside: String,
 }
 
