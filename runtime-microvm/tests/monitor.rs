@@ -8,6 +8,8 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -224,4 +226,26 @@ fn a_name_in_use_is_refused_and_the_first_goes_on() {
     assert_eq!(first.processes().unwrap().len(), 1);
     first.delete().unwrap();
     lab.is_empty();
+}
+
+#[test]
+#[cfg_attr(not(has_kvm), ignore = "needs /dev/kvm")]
+fn the_confined_monitor_answers_callers() {
+    let lab = Lab::new();
+    let sandbox = lab.create(&lab.kernel(&[0xeb, 0xfe]), "guest").unwrap();
+    let pid = sandbox.processes().unwrap()[0].pid;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.contains("Seccomp:\t2"), "{status}");
+    let socket = lab.path("root").join("guest").join("vsock");
+    for greeting in ["CONNECT 1025\n", "nonsense\n"] {
+        let mut caller = UnixStream::connect(&socket).unwrap();
+        caller.write_all(greeting.as_bytes()).unwrap();
+        let patience = Duration::from_millis(200);
+        caller.set_read_timeout(Some(patience)).unwrap();
+        let answer = caller.read(&mut [0; 8]);
+        // The first waits for the guest, the second is hung up on.
+        assert_eq!(answer.is_err(), greeting.starts_with("CONNECT"), "{answer:?}");
+    }
+    assert_eq!(sandbox.processes().unwrap()[0].pid, pid);
+    assert!(sandbox.usage().unwrap().memory_bytes.is_some(), "the monitor lives");
 }
