@@ -36,8 +36,10 @@ pub(crate) enum Step {
     Mount(Mount),
     /// Attach the detached mount in `slot`.
     Attach { slot: usize, target: Target, attributes: MountAttr, recursive: bool },
-    /// Make `new_root` the root and let go of the old one.
+    /// Make `new_root` the root.
     Pivot { new_root: CString },
+    /// Detach the old root and everything on it.
+    DetachOldRoot,
     /// Note when the root filesystem was entered.
     StampRootfs,
     /// Create a device node.
@@ -147,6 +149,7 @@ impl fmt::Display for Step {
             }
             Self::Attach { target, .. } => write!(f, "mounting on {}", Quoted(&target.path)),
             Self::Pivot { .. } => f.write_str("changing the root directory"),
+            Self::DetachOldRoot => f.write_str("detaching the host's tree"),
             Self::StampRootfs => f.write_str("reading the clock"),
             Self::Node { path, .. } => write!(f, "creating the device {}", Quoted(path)),
             Self::Symlink { path, .. } => write!(f, "creating the link {}", Quoted(path)),

@@ -18,7 +18,7 @@ use oci_spec::runtime::{
 
 /// The error of a bundle that must not run, with all its sources.
 fn refusal(host: &Host, bundle: &Bundle) -> String {
-    let error = host.run(bundle).map(|ran| ran.text).expect_err("the bundle was run");
+    let error = host.run(bundle).map(|ran| ran.text).unwrap_err();
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -39,9 +39,10 @@ impl Hierarchies {
 const CONTROLLERS: [&str; 6] = ["memory", "pids", "cpu", "cpuacct", "cpuset", "devices"];
 
 impl Layout {
-    /// Looks at the mounts of the calling process.
+    /// Looks at the mounts of the calling thread, which may have a mount
+    /// namespace of its own.
     pub(crate) fn detect() -> Result<Self, CgroupError> {
-        let path = Path::new("/proc/self/mountinfo");
+        let path = Path::new("/proc/thread-self/mountinfo");
         let text = fs::read_to_string(path).map_err(io_error("read", path))?;
         Self::from_mountinfo(&text).ok_or(CgroupError::NotMounted)
     }

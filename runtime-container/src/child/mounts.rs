@@ -1,8 +1,9 @@
 //! The child's steps on the filesystem tree.
 //!
 //! After [`Step::Pivot`] every path is resolved by the kernel from the new
-//! root, with the old one gone from the namespace: no symbolic link of an
-//! image, however it is made, leads a mount out of the container.
+//! root: no symbolic link of an image, however it is made, leads a mount out of
+//! the container. The old root is stacked on the new one, where no path leads,
+//! until it is detached.
 
 use std::ffi::{CStr, CString};
 
@@ -34,6 +35,8 @@ pub(super) fn perform<'a>(step: &'a Step, progress: &mut Progress<'a>) -> Result
             Ok(())
         }
         Step::Pivot { new_root } => pivot(new_root),
+        // Of what is stacked on the working directory, the top is meant.
+        Step::DetachOldRoot => sys::umount(c".", libc::MNT_DETACH),
         Step::Node { path, mode, device, uid, gid } => node(path, *mode, *device, (*uid, *gid)),
         Step::Symlink { target, path } => tolerate(libc::EEXIST, sys::symlink(target, path)),
         Step::EnsureDirectory(target) => creating(target, || {
@@ -90,14 +93,12 @@ fn mount_at(mount: &Mount) -> Result<(), Errno> {
     })
 }
 
-/// Swaps the root for `new_root` and detaches everything else.
+/// Swaps the root for `new_root`.
 fn pivot(new_root: &CStr) -> Result<(), Errno> {
     sys::chdir(new_root)?;
     // With both arguments the same, the old root is stacked on the new one and
     // no directory is needed to hold it (pivot_root(2), "pivot_root(".", ".")").
-    sys::pivot_root(c".", c".")?;
-    sys::umount(c".", libc::MNT_DETACH)?;
-    sys::chdir(c"/")
+    sys::pivot_root(c".", c".")
 }
 
 fn node(path: &CStr, mode: u32, device: u64, owner: (u32, u32)) -> Result<(), Errno> {

@@ -83,6 +83,15 @@ pub(crate) struct Mappings {
     pub gids: Vec<LinuxIdMapping>,
 }
 
+impl Mappings {
+    /// Whether group `id` of the container is one of the host.
+    fn maps_group(&self, id: u32) -> bool {
+        self.gids.iter().any(|mapping| {
+            id.checked_sub(mapping.container_id()).is_some_and(|offset| offset < mapping.size())
+        })
+    }
+}
+
 /// What a plan depends on besides the bundle.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Setting<'a> {
@@ -109,14 +118,20 @@ impl Plan {
         let mappings = namespaces::mappings(linux, &namespaces)?;
         let mut setup = namespaces.first_steps();
         setup.extend(process::oom_score(process));
-        let tree = mounts::Tree::from_spec(spec, &namespaces)?;
+        let tree = mounts::Tree::from_spec(spec, &namespaces, &mappings)?;
         setup.push(mounts::propagation(linux)?);
         setup.extend(tree.sources);
         let layers = bundle.layers().map_err(SpecError::Bundle)?;
         setup.extend(rootfs::steps(layers, setting.scratch, namespaces.user)?);
-        setup.push(Step::StampRootfs);
-        setup.extend(namespaces::identity(spec, &namespaces)?);
-        setup.extend(tree.mounts);
+        // In a user namespace the kernel mounts a new /proc or /sys only where
+        // one can be seen that nothing covers (user_namespaces(7)): the host's.
+        let mut mounts = vec![Step::DetachOldRoot, Step::StampRootfs];
+        mounts.extend(namespaces::identity(spec, &namespaces)?);
+        mounts.extend(tree.mounts);
+        if namespaces.user {
+            mounts.rotate_left(1);
+        }
+        setup.extend(mounts);
         setup.extend(process::sysctls(linux, &namespaces)?);
         setup.push(Step::EnsureDirectory(directory("process.cwd", process.cwd())?));
         setup.extend(mounts::protections(spec)?);

@@ -13,7 +13,7 @@ use crate::step::{Mount, Step};
 use crate::sys::MountAttr;
 
 use super::options::Options;
-use super::{Namespaces, SpecError, c_path, c_string, devices, target};
+use super::{Mappings, Namespaces, SpecError, c_path, c_string, devices, target};
 
 const FIELD: &str = "mounts";
 
@@ -36,7 +36,11 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub(super) fn from_spec(spec: &Spec, namespaces: &Namespaces) -> Result<Self, SpecError> {
+    pub(super) fn from_spec(
+        spec: &Spec,
+        namespaces: &Namespaces,
+        mappings: &Mappings,
+    ) -> Result<Self, SpecError> {
         let mut tree = Self::default();
         let mut slots = 0;
         let mut own_dev = true;
@@ -46,7 +50,9 @@ impl Tree {
             {
                 return Err(SpecError::Unsupported("mounts: id-mapped mounts".into()));
             }
-            let options = mount.options().iter().flatten().map(String::as_str);
+            let usable =
+                |option: &&str| !namespaces.user || !names_unmapped_group(option, mappings);
+            let options = mount.options().iter().flatten().map(String::as_str).filter(usable);
             let options = Options::parse(options)
                 .map_err(|option| SpecError::Unsupported(format!("mounts: option {option}")))?;
             if options.bind || mount.typ().as_deref() == Some("bind") {
@@ -157,6 +163,14 @@ impl Tree {
         }
         Ok(())
     }
+}
+
+/// Whether an option gives files to a group that does not exist in the user
+/// namespace, as docker's `gid=5` for terminals when only root is mapped. Such
+/// files stay with the namespace's root, which is less than was asked for.
+fn names_unmapped_group(option: &str, mappings: &Mappings) -> bool {
+    let group = option.strip_prefix("gid=").and_then(|id| id.parse().ok());
+    group.is_some_and(|id| !mappings.maps_group(id))
 }
 
 /// How mounts of the host reach the container: never the other way round.
