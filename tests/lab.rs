@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::images;
 
 /// A run that takes longer than this hangs.
-const DEADLINE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wall {
