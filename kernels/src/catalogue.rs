@@ -183,9 +183,18 @@ impl Catalogue {
         self.publish(&work, name, &image, Origin::Imported { from })
     }
 
-    /// An empty directory in which the kernel `name` is put together.
+    /// An empty directory in which the kernel `name` is put together. Those of
+    /// processes that were killed at it are removed.
     pub(crate) fn work_dir(&self, name: &str) -> Result<PathBuf, CatalogueError> {
-        let work = self.dir.join(format!(".{name}.{}", std::process::id()));
+        let prefix = format!(".{name}.");
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let file_name = entry.file_name();
+            let owner = file_name.to_str().and_then(|name| name.strip_prefix(&prefix));
+            if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                remove(&entry.path())?;
+            }
+        }
+        let work = self.dir.join(format!("{prefix}{}", std::process::id()));
         remove(&work)?;
         fs::create_dir_all(&work).map_err(CatalogueError::io("create", &work))?;
         Ok(work)
@@ -288,6 +297,19 @@ mod tests {
         assert!(default.path.is_file());
         let names: Vec<_> = catalogue.list().unwrap().into_iter().map(|k| k.name).collect();
         assert_eq!(names, ["abc-6.1.1", "abc-6.1.2", "zzz-9"]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed() {
+        let cache = tempfile::tempdir().unwrap();
+        let catalogue = Catalogue::open(cache.path());
+        let of = |owner: &str| catalogue.dir().join(format!(".k.{owner}"));
+        // No process has this id: pid_max is at most 2^22 (proc(5)).
+        fs::create_dir_all(of("4194305")).unwrap();
+        fs::create_dir_all(of("1")).unwrap();
+        catalogue.work_dir("k").unwrap();
+        assert!(!of("4194305").exists());
+        assert!(of("1").exists(), "process 1 is still at it");
     }
 
     #[test]

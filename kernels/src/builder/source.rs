@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::tool::missing_or;
+use super::tool::{die_with_us, missing_or};
 use super::{BuildError, Progress, Stage};
 use crate::catalogue::CatalogueError;
 
@@ -18,10 +18,9 @@ const NOT_NEEDED: &[&str] = &[
     "*/Documentation/*.rst",
     "*/Documentation/*.yaml",
     "*/Documentation/*.txt",
-    "*/arch/a*/*",
-    "*/arch/csky/*",
-    "*/arch/[h-w]*/*",
-    "*/arch/xtensa/*",
+    "*/arch/[a-w]*/*.[chS]",
+    "*/arch/[a-w]*/*.dts*",
+    "*/arch/xtensa/*.[chS]",
     "*/drivers/gpu/*.[ch]",
     "*/drivers/infiniband/*.[ch]",
     "*/drivers/media/*.[ch]",
@@ -75,6 +74,7 @@ impl Source {
             .arg(tree)
             .stdin(Stdio::piped())
             .stderr(Stdio::piped());
+        die_with_us(&mut tar);
         let mut child = tar.spawn().map_err(|source| missing_or(source, "tar"))?;
         let fed = match child.stdin.take() {
             Some(mut stdin) => feed(&mut archive, &mut stdin, total, progress),

@@ -2,9 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
+
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
 
 use super::BuildError;
 
@@ -55,6 +59,7 @@ pub fn run(
         .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
         .stdout(writer.try_clone().map_err(talk)?)
         .stderr(writer);
+    die_with_us(&mut command);
     let mut child = command.spawn().map_err(|source| missing_or(source, &program))?;
     // The command holds the pipe's other end; the output must be able to end.
     drop(command);
@@ -82,6 +87,15 @@ pub fn run(
     }
     let last_lines = Vec::from(last).join("\n");
     Err(BuildError::Failed { command: shown, status, last_lines })
+}
+
+/// Lets a program end when the builder is killed: an orphaned `make` would go on
+/// in a tree that the next builder removes under it.
+pub fn die_with_us(command: &mut Command) {
+    // SAFETY: between fork and exec nothing but one system call is made.
+    unsafe {
+        command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGTERM)?));
+    }
 }
 
 /// A spawn error, with the package to install when the program is not there.
