@@ -31,6 +31,7 @@ pub(crate) struct Container {
     launch: Vec<String>,
     command: String,
     timeline: Timeline,
+    init: bool,
     exit: Option<Exit>,
     /// Polls readable, as every file does: there is nothing to wait for in a
     /// container that has no process.
@@ -50,6 +51,8 @@ pub(crate) struct Parts {
     /// The child's last steps, described.
     pub launch: Vec<String>,
     pub timeline: Timeline,
+    /// PID 1 is our init.
+    pub init: bool,
 }
 
 impl Container {
@@ -67,6 +70,7 @@ impl Container {
             launch: parts.launch,
             command: parts.command,
             timeline: parts.timeline,
+            init: parts.init,
             exit: None,
             // Until it is complete, whatever its lifetime.
             owned: true,
@@ -92,6 +96,7 @@ impl Container {
             command: String::new(),
             launch: Vec::new(),
             timeline: Timeline::default(),
+            init: false,
         })?;
         container.owned = false;
         // The number may belong to another process by now: it is ours only while
@@ -105,9 +110,11 @@ impl Container {
     }
 
     fn holds(&self, pid: i32) -> bool {
-        match &self.cgroup {
-            Some(cgroup) => cgroup.processes().is_ok_and(|pids| pids.contains(&pid)),
-            None => self.state.is_owned(),
+        let cgroup = self.cgroup.as_ref().map(|cgroup| cgroup.processes().unwrap_or_default());
+        match cgroup {
+            Some(pids) if !pids.is_empty() => pids.contains(&pid),
+            // Without a cgroup the container lives as long as its owner.
+            _ => self.state.is_owned(),
         }
     }
 
@@ -130,6 +137,10 @@ impl Container {
         self.cgroup.as_deref()
     }
 
+    pub(crate) fn is_attached(&self) -> bool {
+        self.record.lifetime == Lifetime::Attached
+    }
+
     pub(crate) fn forget_cgroup(&mut self) {
         self.cgroup = None;
     }
@@ -147,7 +158,7 @@ impl Container {
         self.note(Status::Created);
         // Only its creator can start it. While the creator is bound to live as
         // long, the record has nothing to add until it does.
-        if self.record.lifetime == Lifetime::Detached {
+        if !self.is_attached() {
             self.state.write(&self.record)?;
         }
         Ok(())
@@ -181,7 +192,7 @@ impl Sandbox for Container {
         self.timeline.mark(Clock::WorkloadExec);
         self.note(Status::Running);
         self.state.write(&self.record)?;
-        self.owned = self.record.lifetime == Lifetime::Attached;
+        self.owned = self.is_attached();
         Ok(())
     }
 
@@ -230,7 +241,9 @@ impl Sandbox for Container {
             Some(cgroup) => cgroup.processes().map_err(wall("listing processes"))?,
             None => self.running().map(|workload| vec![workload.pid]).unwrap_or_default(),
         };
-        Ok(pids.into_iter().map(|pid| HostProcess { pid, role: Role::Workload }).collect())
+        let init = self.child.as_ref().filter(|_| self.init).map(|child| child.workload.pid);
+        let role = |pid| if Some(pid) == init { Role::Helper } else { Role::Workload };
+        Ok(pids.into_iter().map(|pid| HostProcess { pid, role: role(pid) }).collect())
     }
 
     fn timeline(&self) -> Timeline {

@@ -40,10 +40,12 @@ pub(crate) fn create(root: &Path, request: Create<'_>) -> Result<Container, Erro
         command: command_name(spec),
         launch: plan.launch.iter().map(ToString::to_string).collect(),
         timeline: Timeline::starting_at(request.requested),
+        init: request.init,
     })?;
+    // Before the cgroup, since only the spec tells where an unusual one is.
+    container.store_spec(spec)?;
     let entry = enter_cgroup(&mut container, spec).map_err(wall(STEP))?;
     add_cgroup_steps(&mut plan, entry.as_ref());
-    container.store_spec(spec)?;
 
     let recipe = Recipe {
         clone_flags: plan.namespaces.clone_flags,
@@ -96,6 +98,9 @@ fn enter_cgroup(
     let privileged = rustix::process::geteuid().is_root();
     if cgroup::limits_anything(limits) || privileged {
         return Err(ContainerError::LimitsWithoutCgroups(error));
+    }
+    if !container.is_attached() {
+        return Err(ContainerError::DetachedWithoutCgroups(error));
     }
     container.forget_cgroup();
     Ok(None)

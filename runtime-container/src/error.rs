@@ -37,6 +37,9 @@ pub enum ContainerError {
         "limits are asked for and cgroups cannot be used (run as root, or delegate a cgroup)"
     )]
     LimitsWithoutCgroups(#[source] CgroupError),
+    /// Nothing would be left to find the container by.
+    #[error("a detached container needs a cgroup (run as root)")]
+    DetachedWithoutCgroups(#[source] CgroupError),
     /// Any other system call.
     #[error("cannot {action}")]
     Io {

@@ -109,24 +109,30 @@ fn join_steps(entry: Option<&Entry>, target: i32, spec: &Spec) -> Vec<Step> {
     steps
 }
 
-/// Runs `action` with children going into the pid namespace of `target`.
+/// Makes a child in the pid namespace of `target`.
 ///
-/// Only children can be in another pid namespace than their parent, so this
-/// spares a second fork; the thread goes back afterwards.
-fn in_pid_namespace<T>(
+/// Only children can be in another pid namespace than their parent, so the
+/// calling thread points its own there and back: that spares a second fork.
+fn in_pid_namespace(
     target: BorrowedFd<'_>,
-    action: impl FnOnce() -> Result<T, ContainerError>,
-) -> Result<T, ContainerError> {
+    spawn: impl FnOnce() -> Result<Child, ContainerError>,
+) -> Result<Child, ContainerError> {
     let enter = |fd: BorrowedFd<'_>| {
         sys::setns(fd.as_raw_fd(), libc::CLONE_NEWPID)
             .map_err(|errno| ContainerError::io("enter the pid namespace")(errno.into()))
     };
-    let own = File::open("/proc/self/ns/pid")
+    let own = File::open("/proc/thread-self/ns/pid")
         .map_err(ContainerError::io("open the own pid namespace"))?;
     enter(target)?;
-    let result = action();
-    enter(own.as_fd())?;
-    result
+    let child = spawn();
+    match (enter(own.as_fd()), child) {
+        (Ok(()), child) => child,
+        (Err(error), Ok(mut child)) => {
+            let _ = child.workload.kill();
+            Err(error)
+        }
+        (Err(error), Err(_)) => Err(error),
+    }
 }
 
 impl Sandbox for Exec {

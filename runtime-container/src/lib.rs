@@ -17,6 +17,23 @@
 //! No process of ours stays beside the workload, and no mount is ever made in
 //! the host's namespace. This crate knows nothing about images, benchmarks or
 //! virtual machines.
+//!
+//! # What this wall does not keep out
+//!
+//! - Flaws of the kernel: workload and host share it.
+//! - Side channels of shared caches and memory.
+//! - Without a user namespace, root inside is root outside but for its
+//!   capabilities, and nothing but those and the filter stands between it and
+//!   what a volume shows it.
+//! - An image can name `/proc/self/exe` as its interpreter and so get hold of
+//!   the program that made the container, for writing if it is root's and no
+//!   longer runs (as in CVE-2019-5736). While an attached container lives, its
+//!   creator runs and the kernel refuses the write; for detached containers of
+//!   images you do not trust, use a user namespace or keep the program on a
+//!   read-only filesystem.
+//!
+//! Also not done: 32-bit system calls (they end the process), network beyond
+//! loopback, checkpoint and restore, hooks, security labels.
 
 #![deny(missing_docs)]
 

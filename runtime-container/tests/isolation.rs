@@ -254,3 +254,24 @@ fn upper_layers_cover_lower_ones() {
     };
     assert_eq!(host.run(&bundle).unwrap().text, "on top\n");
 }
+
+#[test]
+#[cfg_attr(not(can_sandbox), ignore = "needs root")]
+fn cgroups_can_be_seen_from_inside_and_not_changed() {
+    let host = Host::new();
+    let mut bundle = host.script(
+        "find /sys/fs/cgroup -name cgroup.procs -maxdepth 2 | xargs grep -hx $$ | sort -u
+         find /sys/fs/cgroup -name bulkhead | wc -l
+         mkdir /sys/fs/cgroup/x 2>&1 | grep -c Read-only
+         procs=$(find /sys/fs/cgroup -name cgroup.procs -maxdepth 2 | head -n1)
+         (echo 0 >$procs) 2>&1 | grep -c Read-only",
+    );
+    let mut mounts = bundle.spec.mounts().clone().unwrap();
+    let cgroup = oci_spec::runtime::get_default_mounts()
+        .into_iter()
+        .find(|mount| mount.typ().as_deref() == Some("cgroup"))
+        .unwrap();
+    mounts.insert(mounts.len() - 1, cgroup);
+    bundle.spec.set_mounts(Some(mounts));
+    assert_eq!(host.run(&bundle).unwrap().text, "1\n0\n1\n1\n");
+}

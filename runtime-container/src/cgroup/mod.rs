@@ -23,6 +23,9 @@ pub(crate) use layout::{Hierarchies, Layout};
 /// The cgroup that holds those of all containers.
 const PARENT: &str = "bulkhead";
 
+/// The version 1 controllers in whose hierarchies every container has a cgroup.
+pub(crate) const ALWAYS_JOINED: [&str; 4] = ["memory", "pids", "cpuacct", "devices"];
+
 /// Failure to set up, read or remove cgroups.
 #[derive(Debug, thiserror::Error)]
 pub enum CgroupError {

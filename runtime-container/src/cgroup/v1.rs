@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use bulkhead_runtime::Usage;
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
-use super::{Cgroup, CgroupError, Entry, Hierarchies, devices, files, io_error};
+use super::{ALWAYS_JOINED, Cgroup, CgroupError, Entry, Hierarchies, devices, files, io_error};
 
 /// Longest CPU period the kernel takes, and its default
 /// (Documentation/scheduler/sched-bwc.rst), in microseconds.
@@ -54,7 +54,7 @@ impl V1 {
                 dirs.push(dir);
             }
         };
-        for accounted in ["memory", "pids", "cpuacct", "devices"] {
+        for accounted in ALWAYS_JOINED {
             if let Some(dir) = self.dir(accounted) {
                 add(dir);
             }

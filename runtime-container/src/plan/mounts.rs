@@ -154,6 +154,11 @@ impl Tree {
         }
         self.mounts.push(tmpfs);
         for (controllers, _) in hierarchies.iter() {
+            // In any other the namespace would begin at the host's cgroup, not at
+            // the container's.
+            if !controllers.split(',').any(|name| cgroup::ALWAYS_JOINED.contains(&name)) {
+                continue;
+            }
             self.mounts.push(at(c"cgroup", &destination.join(controllers), Some(controllers))?);
         }
         if options.attributes != 0 {
