@@ -2,7 +2,7 @@
 //! messages, milestones, how it ended, what KVM and the devices counted.
 //!
 //! ```sh
-//! cargo run -p bulkhead-microvm --example boot -- vmlinux disk.erofs [--console] [--memory MIB] \
+//! cargo run -p bulkhead-microvm --example boot -- vmlinux disk.erofs [--console] [--entropy] [--memory MIB] \
 //!     [--timeout SECONDS] [-- KERNEL PARAMETERS]
 //! ```
 
@@ -27,6 +27,7 @@ struct Options {
     kernel: PathBuf,
     disk: PathBuf,
     console: bool,
+    entropy_device: bool,
     memory_mib: u32,
     timeout: Duration,
     parameters: String,
@@ -38,6 +39,7 @@ fn options() -> Option<Options> {
         kernel: args.next()?.into(),
         disk: args.next()?.into(),
         console: false,
+        entropy_device: false,
         memory_mib: 64,
         timeout: Duration::from_secs(120),
         parameters: String::new(),
@@ -45,6 +47,7 @@ fn options() -> Option<Options> {
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--console" => options.console = true,
+            "--entropy" => options.entropy_device = true,
             "--memory" => options.memory_mib = args.next()?.parse().ok()?,
             "--timeout" => options.timeout = Duration::from_secs(args.next()?.parse().ok()?),
             "--" => options.parameters = args.by_ref().collect::<Vec<_>>().join(" "),
@@ -77,6 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             extra_command_line: options.parameters,
             disk: options.disk,
             vsock: Vsock::new(scratch.path().join("vsock"), epoll)?,
+            entropy_device: options.entropy_device,
             console: options.console.then(|| log.try_clone()).transpose()?,
         })),
         timeline: timeline.clone(),

@@ -36,6 +36,9 @@ pub struct MicroVmConfig {
     pub console: Console,
     /// How long a guest may take to boot; `None` for what suits this host's KVM.
     pub boot_timeout: Option<Duration>,
+    /// Give the guest a virtio source of randomness. Our own kernel has no driver
+    /// for it, seeds itself from the processor's, and pays for finding the device.
+    pub entropy_device: bool,
     /// Confine the monitor by a system-call filter once the guest runs.
     pub seccomp: bool,
 }
@@ -52,6 +55,7 @@ impl MicroVmConfig {
             default_memory_mib: 128,
             console: Console::default(),
             boot_timeout: None,
+            entropy_device: true,
             seccomp: true,
         }
     }

@@ -59,6 +59,8 @@ pub struct Linux {
     pub disk: PathBuf,
     /// Where the host's side of vsock connections is.
     pub vsock: Vsock,
+    /// Whether it gets a virtio source of randomness.
+    pub entropy_device: bool,
     /// Where the kernel's messages go, when they are wanted.
     pub console: Option<File>,
 }
@@ -110,6 +112,13 @@ pub struct Io {
     pub console: Option<Console>,
 }
 
+/// The virtio devices before they are plugged in.
+struct Virtio {
+    disk: Block,
+    vsock: Vsock,
+    rng: Option<Rng>,
+}
+
 /// The virtio devices of a Linux guest, shared between the processor's thread
 /// and the event loop.
 #[derive(Debug, Clone)]
@@ -117,7 +126,7 @@ pub struct Devices {
     block: Arc<Mutex<MmioTransport<Block>>>,
     /// The connections to the host.
     pub vsock: Arc<Mutex<MmioTransport<Vsock>>>,
-    rng: Arc<Mutex<MmioTransport<Rng>>>,
+    rng: Option<Arc<Mutex<MmioTransport<Rng>>>>,
 }
 
 /// What the devices did.
@@ -169,13 +178,13 @@ impl Machine {
                     io.console = Some(Console::new(io_apic.line(layout::SERIAL_IRQ), log));
                 }
                 let disk = Block::open(&linux.disk, "bulkhead-root")?;
-                let attached = Devices::attach(&mut io.mmio, &io_apic, &ram, disk, linux.vsock);
+                let rng = linux.entropy_device.then(Rng::new);
+                let virtio = Virtio { disk, vsock: linux.vsock, rng };
+                let attached = Devices::attach(&mut io.mmio, &io_apic, &ram, virtio);
+                let count = attached.count();
                 devices = Some(attached);
-                command_line = boot::command_line::linux(
-                    messages,
-                    Devices::COUNT,
-                    &linux.extra_command_line,
-                );
+                command_line =
+                    boot::command_line::linux(messages, count, &linux.extra_command_line);
                 boot::linux(&ram, &linux.kernel, &command_line)?
             }
         };
@@ -220,15 +229,16 @@ pub struct Rest {
 
 impl Devices {
     /// Number of virtio devices.
-    const COUNT: u8 = 3;
+    fn count(&self) -> u8 {
+        2 + u8::from(self.rng.is_some())
+    }
 
     /// Puts the devices on the bus, in the order the command line names them.
     fn attach(
         bus: &mut MmioBus,
         io_apic: &IoApic,
         ram: &Arc<GuestRam>,
-        disk: Block,
-        vsock: Vsock,
+        virtio: Virtio,
     ) -> Self {
         fn plug<D: VirtioDevice + 'static>(
             (bus, io_apic, ram): (&mut MmioBus, &IoApic, &Arc<GuestRam>),
@@ -243,19 +253,25 @@ impl Devices {
             shared
         }
         Self {
-            block: plug((bus, io_apic, ram), 0, disk),
-            vsock: plug((bus, io_apic, ram), 1, vsock),
-            rng: plug((bus, io_apic, ram), 2, Rng::new()),
+            block: plug((bus, io_apic, ram), 0, virtio.disk),
+            vsock: plug((bus, io_apic, ram), 1, virtio.vsock),
+            rng: virtio.rng.map(|rng| plug((bus, io_apic, ram), 2, rng)),
         }
     }
 
     /// What the devices did so far.
     #[must_use]
     pub fn metrics(&self) -> DeviceMetrics {
+        fn of<D, M>(shared: &Mutex<MmioTransport<D>>, metrics: impl Fn(&D) -> M) -> M
+        where
+            D: VirtioDevice,
+        {
+            metrics(shared.lock().unwrap_or_else(PoisonError::into_inner).device())
+        }
         DeviceMetrics {
-            block: self.block.lock().unwrap_or_else(PoisonError::into_inner).device().metrics(),
-            vsock: self.vsock.lock().unwrap_or_else(PoisonError::into_inner).device().metrics(),
-            rng: self.rng.lock().unwrap_or_else(PoisonError::into_inner).device().metrics(),
+            block: of(&self.block, Block::metrics),
+            vsock: of(&self.vsock, Vsock::metrics),
+            rng: self.rng.as_ref().map(|rng| of(rng, Rng::metrics)).unwrap_or_default(),
         }
     }
 }

@@ -64,6 +64,7 @@ impl MicroVmRuntime {
             kernel: absolute(self.config.kernel.as_deref().ok_or(MicroVmError::NoKernel)?)?,
             command_line: self.extra_command_line(flavour),
             disk: absolute(disk)?,
+            entropy_device: self.config.entropy_device,
             console: self.config.console == Console::Always,
             boot_timeout: self.config.boot_timeout.unwrap_or(
                 if flavour.emulates_guest_kernel() {

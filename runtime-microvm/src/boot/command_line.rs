@@ -20,8 +20,7 @@ pub enum KernelMessages {
 /// monitor sees.
 #[must_use]
 pub fn linux(messages: KernelMessages, virtio_devices: u8, extra: &str) -> String {
-    let mut line =
-        String::from("root=/dev/vda rootfstype=erofs ro init=/init panic=-1 reboot=k");
+    let mut line = String::from("root=/dev/vda rootfstype=erofs init=/init panic=-1 reboot=k");
     line.push_str(match messages {
         KernelMessages::Quiet => " quiet",
         KernelMessages::Serial => " console=ttyS0",

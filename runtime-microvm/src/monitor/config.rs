@@ -24,6 +24,8 @@ pub struct MonitorConfig {
     pub command_line: String,
     /// The root filesystem.
     pub disk: PathBuf,
+    /// Give the guest a source of randomness.
+    pub entropy_device: bool,
     /// Print the kernel's messages to [`files::CONSOLE`].
     pub console: bool,
     /// How long the guest may take until its PID 1 is ready.

@@ -135,6 +135,7 @@ fn build(
             extra_command_line: config.command_line.clone(),
             disk: config.disk.clone(),
             vsock,
+            entropy_device: config.entropy_device,
             console,
         })),
         timeline: timeline.clone(),
