@@ -1,7 +1,7 @@
 //! Seccomp profiles: the default one, and turning any into BPF programs.
 //!
 //! A profile becomes a small stack of filters. The first decides by number
-//! alone ([`numbers`]); those after it look at arguments ([`conditions`], built
+//! alone (`numbers`); those after it look at arguments (`conditions`, built
 //! with seccompiler). The kernel asks all of them and takes the strictest
 //! answer. Keeping arguments out of the first makes its answer for nearly every
 //! call a constant, which the kernel finds out once and keeps in a bitmap, so
