@@ -48,6 +48,22 @@ fn an_exception_without_handlers_is_a_triple_fault() {
 
 #[test]
 #[cfg_attr(not(has_kvm), ignore = "needs /dev/kvm")]
+fn an_instruction_kvm_cannot_emulate_is_named() {
+    // int3: kvm_pvm has no emulation for it; on hardware it is an exception.
+    match run(Guest::RawLong(vec![0xcc, 0xf4])) {
+        Ending::InternalError(fault) => {
+            assert_eq!((fault.suberror, fault.rip), (Some(1), 0x10_0000));
+            assert_eq!(fault.instruction.first(), Some(&0xcc), "{fault:?}");
+        }
+        Ending::TripleFault(_) => {
+            assert_ne!(KvmFlavour::detect(), KvmFlavour::Pvm);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+#[cfg_attr(not(has_kvm), ignore = "needs /dev/kvm")]
 fn the_keyboard_controller_is_never_busy_and_other_ports_float() {
     // in al, 0x64; test al, 2; jnz fail; in al, 0x80; cmp al, 0xff; jne fail; reset;
     // fail: ud2
