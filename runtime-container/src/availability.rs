@@ -18,10 +18,23 @@ const NAMESPACES: [(&str, &str); 6] = [
     ("cgroup", "CONFIG_CGROUPS"),
 ];
 
+/// The first kernel with everything the child calls: `mount_setattr(2)` is the
+/// youngest of it.
+const OLDEST_KERNEL: (u32, u32) = (5, 12);
+
 /// Looks, and changes nothing.
 pub(crate) fn check() -> Availability {
     let privileged = rustix::process::geteuid().is_root();
     let mut missing = Vec::new();
+    let release = rustix::system::uname();
+    let release = release.release().to_string_lossy();
+    if version(&release).is_none_or(|found| found < OLDEST_KERNEL) {
+        let (major, minor) = OLDEST_KERNEL;
+        missing.push(Missing {
+            what: format!("Linux {major}.{minor} or later (this is {release})"),
+            remedy: "upgrade the kernel (Debian 12 has 6.1)".into(),
+        });
+    }
     for (name, option) in NAMESPACES {
         if !Path::new("/proc/self/ns").join(name).exists() {
             let remedy = format!("use a kernel with {option}");
@@ -51,6 +64,12 @@ pub(crate) fn check() -> Availability {
     if missing.is_empty() { Availability::Ready } else { Availability::Unavailable(missing) }
 }
 
+/// The first two numbers of a release such as `6.1.0-18-amd64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(['.', '-', '+']).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
 /// A module that is not loaded yet is not listed, but the kernel loads it when
 /// it is first mounted.
 fn has_overlayfs() -> bool {
@@ -77,6 +96,13 @@ fn user_namespaces_allowed() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kernel_releases_are_read() {
+        assert_eq!(version("6.1.0-18-amd64"), Some((6, 1)));
+        assert_eq!(version("5.10+"), Some((5, 10)));
+        assert_eq!(version("linux"), None);
+    }
 
     #[test]
     #[cfg_attr(not(can_sandbox), ignore = "needs root")]

@@ -190,6 +190,82 @@ fn target(field: &'static str, path: &Path, is_file: bool) -> Result<Target, Spe
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bulkhead_runtime::Rootfs;
+    use oci_spec::runtime::{
+        LinuxBuilder, LinuxNamespaceBuilder, LinuxNamespaceType as Kind, ProcessBuilder,
+        SpecBuilder,
+    };
+
+    fn bundle(no_new_privileges: bool) -> Bundle {
+        let kinds = [Kind::Mount, Kind::Pid, Kind::Network, Kind::Uts, Kind::Cgroup];
+        let namespaces =
+            kinds.map(|kind| LinuxNamespaceBuilder::default().typ(kind).build().unwrap());
+        let linux = LinuxBuilder::default()
+            .namespaces(namespaces.to_vec())
+            .seccomp(seccomp::default_profile())
+            .build()
+            .unwrap();
+        let process = ProcessBuilder::default()
+            .args(vec!["sh".to_owned()])
+            .cwd("/work")
+            .no_new_privileges(no_new_privileges)
+            .build()
+            .unwrap();
+        let spec = SpecBuilder::default()
+            .hostname("here")
+            .process(process)
+            .linux(linux)
+            .mounts(oci_spec::runtime::get_default_mounts())
+            .build()
+            .unwrap();
+        Bundle { spec, rootfs: Rootfs::Layers(vec!["/usr".into()]) }
+    }
+
+    fn plan(bundle: &Bundle, privileged: bool) -> Plan {
+        let scratch = Path::new("/run/x");
+        Plan::new(bundle, Setting { scratch, privileged, attached: true, init: false }).unwrap()
+    }
+
+    fn position(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> usize {
+        steps.iter().position(wanted).unwrap()
+    }
+
+    fn is_mount_of(step: &Step, path: &std::ffi::CStr) -> bool {
+        matches!(step, Step::Mount(mount) if mount.target.path.as_c_str() == path)
+    }
+
+    #[test]
+    fn nothing_is_mounted_inside_before_the_host_is_gone() {
+        let plan = plan(&bundle(true), true);
+        let gone = position(&plan.setup, |step| *step == Step::DetachOldRoot);
+        let pivot = position(&plan.setup, |step| matches!(step, Step::Pivot { .. }));
+        assert_eq!(gone, pivot + 1);
+        assert!(gone < position(&plan.setup, |step| is_mount_of(step, c"/proc")));
+        assert_eq!(plan.setup.last(), Some(&Step::DieWithParent));
+    }
+
+    #[test]
+    fn an_unprivileged_caller_gets_a_user_namespace() {
+        let plan = plan(&bundle(true), false);
+        assert!(plan.namespaces.user);
+        assert_eq!(plan.setup.first(), Some(&Step::AwaitMappings));
+        let gone = position(&plan.setup, |step| *step == Step::DetachOldRoot);
+        assert!(gone > position(&plan.setup, |step| is_mount_of(step, c"/sys")));
+        assert!(!plan.setup.iter().any(|step| matches!(step, Step::Node { .. })));
+        assert_eq!((plan.mappings.uids.len(), plan.mappings.gids.len()), (1, 1));
+    }
+
+    #[test]
+    fn the_filter_comes_as_late_as_privileges_allow() {
+        let late = plan(&bundle(true), true).launch;
+        assert!(matches!(late.last(), Some(Step::Seccomp { .. })));
+        let before = position(&late, |step| *step == Step::NoNewPrivileges);
+        assert!(before < position(&late, |step| matches!(step, Step::Seccomp { .. })));
+        let early = plan(&bundle(false), true).launch;
+        let filter = position(&early, |step| matches!(step, Step::Seccomp { .. }));
+        assert!(filter < position(&early, |step| matches!(step, Step::Bounding(_))));
+        assert!(!early.contains(&Step::NoNewPrivileges));
+    }
 
     #[test]
     fn a_target_knows_the_way_to_itself() {
