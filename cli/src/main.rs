@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let context = Context::new(&cli.global);
     let outcome = match cli.verb {
         Verb::Run(args) => {
-            verbs::run::run(&context, &args, requested).map_err(|failure| failure.of_run())
+            verbs::run::run(&context, &args, requested).map_err(failure::Failure::of_run)
         }
         Verb::Image(verb) => verbs::image::run(&context, &verb),
         Verb::Kernel(verb) => verbs::kernel::run(&context, &verb),
