@@ -8,7 +8,7 @@ use linux_loader::loader::bootparam::setup_header;
 use linux_loader::loader::{BzImage, Elf, KernelLoader};
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
-use super::{BootError, layout};
+use super::{BootError, layout, mapped};
 use crate::kvm::GuestRam;
 
 /// A kernel in guest memory.
@@ -41,8 +41,14 @@ pub fn load(ram: &GuestRam, path: &Path, file: &mut File) -> Result<Loaded, Boot
     let high = Some(layout::HIGH_MEMORY);
     let loaded = match format {
         Some(Format::Elf) => {
-            let kernel = Elf::load(ram, None, file, high).map_err(load_error)?;
-            Loaded { entry: kernel.kernel_load, setup_header: None }
+            let entry = match mapped::map_elf(ram, file) {
+                Ok(Some(entry)) => entry,
+                // Copied, or else the loader says best what is wrong with it.
+                Ok(None) | Err(_) => {
+                    Elf::load(ram, None, file, high).map_err(load_error)?.kernel_load
+                }
+            };
+            Loaded { entry, setup_header: None }
         }
         Some(Format::BzImage) => {
             let kernel = BzImage::load(ram, None, file, high).map_err(load_error)?;
@@ -106,6 +112,32 @@ mod tests {
     fn an_elf_is_loaded_where_it_says() {
         let loaded = try_load(&elf(0x20_0000, 0x20_0000, &[0xf4; 64])).unwrap();
         assert_eq!(loaded.entry, GuestAddress(0x20_0000));
+    }
+
+    #[test]
+    fn a_kernel_on_pages_is_mapped_and_its_file_is_safe_from_the_guest() {
+        use std::io::Read;
+        use vm_memory::Bytes;
+        let body: Vec<u8> = (0..9000_u32).map(|at| at.to_le_bytes()[0] ^ 0x5a).collect();
+        let mut image = elf(0x20_0000, 0x20_0000, &[]);
+        image.resize(4096, 0);
+        image[72..80].copy_from_slice(&4096_u64.to_le_bytes()); // p_offset
+        image[96..104].copy_from_slice(&9000_u64.to_le_bytes()); // p_filesz
+        image[104..112].copy_from_slice(&9000_u64.to_le_bytes()); // p_memsz
+        image.extend(&body);
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&image).unwrap();
+        let ram = map_ram(4).unwrap();
+        let entry = mapped::map_elf(&ram, file.as_file()).unwrap();
+        assert_eq!(entry, Some(GuestAddress(0x20_0000)));
+        let mut loaded = vec![1; 9100];
+        ram.read_slice(&mut loaded, GuestAddress(0x20_0000)).unwrap();
+        assert_eq!(loaded[..9000], body);
+        assert_eq!(loaded[9000..], [0; 100]);
+        ram.write_slice(&[0; 9000], GuestAddress(0x20_0000)).unwrap();
+        let mut after = Vec::new();
+        File::open(file.path()).unwrap().read_to_end(&mut after).unwrap();
+        assert_eq!(after, image);
     }
 
     #[test]

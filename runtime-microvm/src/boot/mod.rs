@@ -7,6 +7,7 @@
 pub mod command_line;
 pub mod layout;
 mod loader;
+mod mapped;
 mod mptable;
 mod paging;
 mod zero_page;
