@@ -72,6 +72,18 @@ impl V1 {
         Ok(dirs)
     }
 
+    /// Without this a container's root could make a node for the host's disk.
+    fn restrict_devices(&self, limits: &LinuxResources) -> Result<(), CgroupError> {
+        let (field, controller) = ("linux.resources.devices", "devices");
+        let dir =
+            self.dir(controller).ok_or(CgroupError::NoController { field, controller })?;
+        for rule in devices::rules(limits)? {
+            let file = if rule.allow { "devices.allow" } else { "devices.deny" };
+            files::write(&dir.join(file), &rule.to_string())?;
+        }
+        Ok(())
+    }
+
     fn tasks(dirs: &[PathBuf]) -> Result<Entry, CgroupError> {
         let mut tasks = Vec::with_capacity(dirs.len());
         for dir in dirs {
@@ -121,13 +133,7 @@ impl Cgroup for V1 {
             }
             files::write(&path, &setting.value)?;
         }
-        if let Some(dir) = self.dir("devices") {
-            let rules = devices::rules(limits)?;
-            for rule in rules {
-                let file = if rule.allow { "devices.allow" } else { "devices.deny" };
-                files::write(&dir.join(file), &rule.to_string())?;
-            }
-        }
+        self.restrict_devices(limits)?;
         Self::tasks(&dirs)
     }
 
@@ -283,6 +289,16 @@ mod tests {
         let written = written(&limits);
         assert_eq!(written[0], ("memory.limit_in_bytes", "1048576".into()));
         assert_eq!(written[1], ("memory.memsw.limit_in_bytes", "1048576".into()));
+    }
+
+    #[test]
+    fn a_host_that_cannot_restrict_devices_gets_no_container() {
+        let cgroup = V1::new(Hierarchies::default(), "bulkhead/x".into());
+        let refused = cgroup.create(&LinuxResources::default());
+        assert!(matches!(
+            refused,
+            Err(CgroupError::NoController { controller: "devices", .. })
+        ));
     }
 
     #[test]
