@@ -107,7 +107,7 @@ fn debian(dir: &Path) -> PathBuf {
         .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
         .expect("a Debian release");
     let status = Command::new("mmdebstrap")
-        .args(["--variant=minbase", "--format=tar", "--quiet"])
+        .args(["--variant=essential", "--format=tar", "--quiet"])
         .args(["--dpkgopt=path-exclude=/usr/share/locale/*"])
         .args(["--dpkgopt=path-exclude=/usr/share/doc/*"])
         .args(["--dpkgopt=path-exclude=/usr/share/man/*"])
