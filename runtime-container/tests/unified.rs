@@ -59,8 +59,9 @@ fn a_container_is_born_in_its_cgroup_and_guarded_there() {
     let host = Host::new();
     let id = SandboxId::random().unwrap();
     let (output, stdio) = common::capture();
-    let script = "grep ^0: /proc/self/cgroup; echo x >/dev/null && echo null
-        mknod /tmp/disk b 254 0; head -c1 /tmp/disk 2>&1 | grep -c 'not permitted'; read wait";
+    // Until its input ends, the shell is the only process.
+    let script = "read wait; grep ^0: /proc/self/cgroup; echo x >/dev/null && echo null
+        mknod /tmp/disk b 254 0; head -c1 /tmp/disk 2>&1 | grep -c 'not permitted'";
     let (input, held) = std::io::pipe().unwrap();
     let stdio = Stdio { stdin: input.into(), ..stdio };
     let mut sandbox = host.create_as(&id, &host.script(script), stdio).unwrap();
