@@ -234,13 +234,21 @@ fn the_confined_monitor_answers_callers() {
     let lab = Lab::new();
     let sandbox = lab.create(&lab.kernel(&[0xeb, 0xfe]), "guest").unwrap();
     let pid = sandbox.processes().unwrap()[0].pid;
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    assert!(status.contains("Seccomp:\t2"), "{status}");
+    // The filter comes last, after the machine has been reported.
+    let confined = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        status.contains("Seccomp:\t2")
+    };
+    let started = Instant::now();
+    while !confined() {
+        assert!(Instant::now().since(started) < Duration::from_secs(10), "no filter");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let socket = lab.path("root").join("guest").join("vsock");
-    for greeting in ["CONNECT 1025\n", "nonsense\n"] {
+    for (greeting, patience_ms) in [("CONNECT 1025\n", 200), ("nonsense\n", 10_000)] {
         let mut caller = UnixStream::connect(&socket).unwrap();
         caller.write_all(greeting.as_bytes()).unwrap();
-        let patience = Duration::from_millis(200);
+        let patience = Duration::from_millis(patience_ms);
         caller.set_read_timeout(Some(patience)).unwrap();
         let answer = caller.read(&mut [0; 8]);
         // The first waits for the guest, the second is hung up on.
