@@ -23,7 +23,7 @@ mod tests {
 
     #[test]
     fn other_files_are_told_apart() {
-        let dynamic = std::fs::read("/proc/self/exe").unwrap();
+        let dynamic = std::fs::read("/bin/sh").unwrap();
         assert!(check_static(&dynamic).is_err());
         let mut claims_to_be_fixed = dynamic;
         claims_to_be_fixed[16] = 2;
