@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bulkhead_container::ContainerRuntime;
 use bulkhead_image::spec::{self, RunOptions};
 use bulkhead_image::{Image, ImageRef, Store, builtin};
-use bulkhead_kernels::{Catalogue, Origin};
+use bulkhead_kernels::Catalogue;
 use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime};
 use bulkhead_runtime::{Bundle, Isolation, Runtime, state};
 use oci_spec::runtime::LinuxSeccomp;
@@ -97,11 +97,13 @@ impl Context {
     }
 
     fn microvm(&self, kernel: Option<&Path>) -> Result<MicroVmRuntime, Failure> {
-        let (kernel, ours) = match kernel {
-            Some(path) => (Some(path.to_owned()), false),
-            None => self.kernels.default_kernel()?.map_or((None, false), |kernel| {
-                (Some(kernel.path), matches!(kernel.origin, Origin::Built { .. }))
-            }),
+        let kernel = match kernel {
+            Some(path) => Some(path.to_owned()),
+            None => self.kernels.default_kernel()?.map(|kernel| kernel.path),
+        };
+        let ours = match &kernel {
+            Some(path) => self.kernels.built(path)?,
+            None => false,
         };
         let monitor = ["/proc/self/exe", MONITOR_VERB].map(OsString::from).into();
         let mut config = MicroVmConfig::new(self.root.clone(), monitor, kernel);

@@ -167,6 +167,21 @@ impl Catalogue {
         Ok(built.pop())
     }
 
+    /// Whether the image at `path` is one that was built here, not given by the
+    /// user.
+    ///
+    /// # Errors
+    ///
+    /// As [`Catalogue::list`].
+    pub fn built(&self, path: &Path) -> Result<bool, CatalogueError> {
+        match path.parent() {
+            Some(home) if home.parent() == Some(&self.dir) => {
+                Ok(matches!(read(home)?.origin, Origin::Built { .. }))
+            }
+            _ => Ok(false),
+        }
+    }
+
     /// Checks a kernel and keeps a copy of it under the name of its file.
     ///
     /// # Errors
@@ -295,6 +310,7 @@ mod tests {
         let default = catalogue.default_kernel().unwrap().unwrap();
         assert_eq!(default.name, "abc-6.1.2");
         assert!(default.path.is_file());
+        assert!(catalogue.built(&default.path).unwrap());
         let names: Vec<_> = catalogue.list().unwrap().into_iter().map(|k| k.name).collect();
         assert_eq!(names, ["abc-6.1.1", "abc-6.1.2", "zzz-9"]);
     }
@@ -322,6 +338,8 @@ mod tests {
         fs::remove_file(&file).unwrap();
         assert_eq!(kernel.name, "imported-my-kernel");
         assert_eq!(fs::read(&kernel.path).unwrap(), tiny_elf());
+        assert!(!catalogue.built(&kernel.path).unwrap());
+        assert!(!catalogue.built(&file).unwrap(), "not in the catalogue");
         assert_eq!(catalogue.list().unwrap(), [kernel]);
 
         fs::write(&file, b"no kernel").unwrap();
