@@ -104,7 +104,7 @@ pub fn load(path: &Path) -> Result<Results, StoreError> {
 }
 
 fn parse(text: &[u8], path: &Path) -> Result<Results, StoreError> {
-    let failed = |source: serde_json::Error| classify(path, source);
+    let failed = |source: serde_json::Error| classify(path, text, source);
     let Version { schema_version: found } = serde_json::from_slice(text).map_err(failed)?;
     if found > SCHEMA_VERSION {
         return Err(StoreError::Newer {
@@ -116,13 +116,22 @@ fn parse(text: &[u8], path: &Path) -> Result<Results, StoreError> {
     serde_json::from_slice(text).map_err(failed)
 }
 
-fn classify(path: &Path, source: serde_json::Error) -> StoreError {
+fn classify(path: &Path, text: &[u8], source: serde_json::Error) -> StoreError {
     let path = path.to_owned();
     match source.classify() {
         Category::Eof => StoreError::Truncated { path, source },
+        // A number cut at its point or its sign is wrong as well as short.
+        Category::Syntax if at_end(text, &source) => StoreError::Truncated { path, source },
         Category::Data => StoreError::NotResults { path, source },
         Category::Syntax | Category::Io => StoreError::NotJson { path, source },
     }
+}
+
+/// Whether an error is at the very end of what was read.
+fn at_end(text: &[u8], error: &serde_json::Error) -> bool {
+    let last_line = text.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    let lines = text.iter().filter(|byte| **byte == b'\n').count() + 1;
+    error.line() == lines && error.column() == last_line.len()
 }
 
 /// Writes a results file, replacing an earlier one in one step.
@@ -180,7 +189,7 @@ mod tests {
     #[test]
     fn every_truncation_is_called_one() {
         let text = serde_json::to_vec(&sample::results()).unwrap();
-        for end in (1..text.len()).step_by(97) {
+        for end in (1..text.len()).step_by(13) {
             let error = parse(&text[..end], Path::new("r.json")).unwrap_err();
             assert!(matches!(error, StoreError::Truncated { .. }), "{end}: {error:?}");
         }
