@@ -9,7 +9,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// Version of the schema this code writes.
-pub const SCHEMA_VERSION: u32 = 1;
+///
+/// - 1: boot, density, syscalls, their cells, ratios and fits.
+/// - 2: adds measurements of any further workload, the noise floor, the host's
+///   virtualisation profile, and isolation evidence. All of it may be missing,
+///   so a version 1 file reads as a run that did not measure these.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// Everything one run of the harness found out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +33,21 @@ pub struct Results {
     pub density: Vec<DensitySample>,
     /// One entry per runtime, operation and repetition.
     pub syscalls: Vec<OperationSample>,
+    /// One entry per runtime, metric and repetition of every further workload.
+    #[serde(default)]
+    pub measurements: Vec<Measurement>,
+    /// What the harness calls a difference between a runtime and itself.
+    #[serde(default)]
+    pub noise: Vec<NoiseFloor>,
+    /// What this host's KVM costs, measured without an operating system.
+    #[serde(default)]
+    pub virtualisation: Option<VirtualisationProfile>,
+    /// What was attempted from inside each wall, and how it ended.
+    #[serde(default)]
+    pub attempts: Vec<Attempt>,
+    /// What each sandbox's own processes ask of the host.
+    #[serde(default)]
+    pub surfaces: Vec<Surface>,
     /// Summary of each metric of each runtime.
     pub cells: Vec<Cell>,
     /// Comparison of each metric with the baseline runtime.
@@ -162,10 +182,162 @@ pub struct OperationSample {
     pub ns_per_operation: f64,
 }
 
+/// One measured value of a workload that needs no record of its own: start
+/// storm, memory bandwidth, files, exec, teardown, a user's own command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// Name of the workload: `storm`, `files`, `custom`, …
+    pub workload: String,
+    /// What was measured, with its parameter where there is one:
+    /// `read sequential, image layer`, `8 at once: last first_output`.
+    pub metric: String,
+    /// `ns`, `bytes`, `bytes/s` or `count`.
+    pub unit: String,
+    /// Name of the runtime.
+    pub runtime: String,
+    /// Number of the interleaved block it belongs to.
+    pub block: u32,
+    /// The value, in `unit`.
+    #[serde(deserialize_with = "number")]
+    pub value: f64,
+}
+
+/// An A/A run: one runtime measured as if it were two.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NoiseFloor {
+    /// As in [`Cell::workload`].
+    pub workload: String,
+    /// As in [`Cell::metric`].
+    pub metric: String,
+    /// The runtime compared with itself.
+    pub runtime: String,
+    /// Samples on each side.
+    pub n: usize,
+    /// Ratio of the two medians.
+    #[serde(deserialize_with = "number")]
+    pub ratio: f64,
+    /// Lower end of its 95 % bootstrap interval.
+    #[serde(deserialize_with = "number")]
+    pub low: f64,
+    /// Upper end of its 95 % bootstrap interval.
+    #[serde(deserialize_with = "number")]
+    pub high: f64,
+    /// Relative difference below which two runtimes are not told apart in this
+    /// metric: 0.03 for 3 %.
+    #[serde(deserialize_with = "number")]
+    pub floor: f64,
+}
+
+/// What a few bytes of code on a bare virtual processor cost on this host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VirtualisationProfile {
+    /// What kind of KVM the figures show.
+    pub kind: VirtualisationKind,
+    /// Why, a sentence each, with the figure it rests on.
+    pub reasons: Vec<String>,
+    /// The figures: `vm_create`, `vcpu_create`, `first_entry`, `pio_exit`,
+    /// `mmio_exit`, `cpuid_exit`, `halt_wake` in ns, `ring0_rate` and `ring3_rate`
+    /// in instructions/s.
+    pub figures: Vec<ProfileFigure>,
+}
+
+/// Who runs the code of a guest kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VirtualisationKind {
+    /// The processor, on the bare machine.
+    Hardware,
+    /// The processor, with another hypervisor between: exits are dear.
+    Nested,
+    /// Software that emulates the guest kernel's instructions.
+    Emulated,
+    /// The figures fit none of these.
+    Unknown,
+}
+
+/// One figure of a [`VirtualisationProfile`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProfileFigure {
+    /// What was measured.
+    pub name: String,
+    /// `ns` or `instructions/s`.
+    pub unit: String,
+    /// Every sample.
+    pub samples: Vec<f64>,
+    /// Their median.
+    #[serde(deserialize_with = "number")]
+    pub median: f64,
+    /// Lower end of the median's 95 % bootstrap interval.
+    #[serde(deserialize_with = "number")]
+    pub low: f64,
+    /// Upper end of the median's 95 % bootstrap interval.
+    #[serde(deserialize_with = "number")]
+    pub high: f64,
+}
+
+/// One attempt to get out of, or to harm others from within, a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Name of the runtime.
+    pub runtime: String,
+    /// What was attempted: `host_processes`, `mount`, `fork_bomb`, …
+    pub attempt: String,
+    /// How it ended, as the host saw it.
+    pub outcome: AttemptOutcome,
+    /// What the host observed, a sentence.
+    pub evidence: String,
+    /// What the program inside said; never what `outcome` rests on alone.
+    pub inside: String,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptOutcome {
+    /// It succeeded against the host.
+    Reached,
+    /// It succeeded, against something of the sandbox's own only.
+    Contained,
+    /// It was refused.
+    Refused,
+    /// A limit ended it.
+    Limited,
+    /// It was not attempted; `evidence` says why.
+    NotRun,
+}
+
+/// What the processes of one sandbox can and do ask of the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Surface {
+    /// Name of the runtime.
+    pub runtime: String,
+    /// What was run while the calls were counted.
+    pub workload: String,
+    /// System calls that reached the host's kernel, by name, with their number.
+    pub system_calls: BTreeMap<String, u64>,
+    /// The host processes of the sandbox and what they hold.
+    pub processes: Vec<SurfaceProcess>,
+}
+
+/// One host process of a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SurfaceProcess {
+    /// `workload`, `monitor` or `helper`.
+    pub role: String,
+    /// Effective capabilities on the host, by name (`CAP_NET_ADMIN`).
+    pub capabilities: Vec<String>,
+    /// Namespaces it does not share with the harness: `pid`, `mnt`, …
+    pub namespaces: Vec<String>,
+    /// A seccomp filter is loaded (`Seccomp:` of proc_pid_status(5) is 2).
+    pub seccomp_filter: bool,
+    /// `NoNewPrivs:` of proc_pid_status(5).
+    pub no_new_privileges: bool,
+}
+
 /// Summary of one metric of one runtime.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// `boot`, `density` or `syscalls`.
+    /// `boot`, `density`, `syscalls`, or as in [`Measurement::workload`].
     pub workload: String,
     /// What was measured: `request→first_output`, `getppid`, …
     pub metric: String,
