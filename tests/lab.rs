@@ -253,7 +253,8 @@ pub fn entries(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Our cgroups in every hierarchy.
+/// Our cgroups in every hierarchy, without those in which processes live that
+/// this pid namespace does not know: they read as 0 (cgroups(7)).
 fn cgroups() -> Vec<PathBuf> {
     let hierarchies = fs::read_to_string("/proc/self/mountinfo").expect("procfs");
     hierarchies
@@ -261,8 +262,13 @@ fn cgroups() -> Vec<PathBuf> {
         .filter(|line| line.contains(" - cgroup"))
         .filter_map(|line| line.split(' ').nth(4))
         .flat_map(|mount| entries(&Path::new(mount).join("bulkhead")))
-        .filter(|path| path.is_dir())
+        .filter(|path| path.is_dir() && !is_of_others(path))
         .collect()
+}
+
+fn is_of_others(cgroup: &Path) -> bool {
+    let members = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default();
+    members.lines().any(|pid| pid == "0")
 }
 
 fn network_namespaces() -> usize {
