@@ -136,7 +136,7 @@ pub fn run(
         boot: samples.boot,
         density: samples.density,
         syscalls: samples.syscalls,
-        measurements: vec![],
+        measurements: samples.measurements,
         noise: vec![],
         virtualisation: None,
         attempts: vec![],

@@ -1,5 +1,6 @@
 //! From samples to the figures beside them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bulkhead_reports::schema::{Cell, Fit, Ratio};
@@ -22,10 +23,10 @@ const NO_INTERVAL: Interval = Interval { low: f64::NAN, high: f64::NAN };
 
 /// Which figures belong together: one metric of one workload.
 #[derive(Debug, Clone, PartialEq)]
-struct Series {
-    workload: &'static str,
-    metric: String,
-    unit: &'static str,
+struct Series<'s> {
+    workload: &'s str,
+    metric: Cow<'s, str>,
+    unit: &'s str,
     /// Samples of each runtime, by the runtime's index.
     values: Vec<Vec<f64>>,
 }
@@ -54,11 +55,11 @@ impl Summary<'_> {
         (cells, ratios)
     }
 
-    fn series(&self) -> Vec<Series> {
+    fn series(&self) -> Vec<Series<'_>> {
         let clocks = Clock::ALL.into_iter().filter(|&clock| clock != Clock::Request);
         let boot = clocks.map(|clock| self.boot_clock(clock));
         let counters = KVM_COUNTERS.into_iter().map(|name| self.kvm_counter(name));
-        boot.chain(counters).chain(self.operations()).collect()
+        boot.chain(counters).chain(self.operations()).chain(self.measurements()).collect()
     }
 
     fn index(&self, runtime: &str) -> Option<usize> {
@@ -76,42 +77,70 @@ impl Summary<'_> {
         values
     }
 
-    fn boot_clock(&self, clock: Clock) -> Series {
+    fn boot_clock(&self, clock: Clock) -> Series<'_> {
         let counted = self.samples.boot.iter().filter(|sample| !sample.warm_up);
         let values = self.group(counted.filter_map(|sample| {
             let at = sample.clocks_ns.get(clock.as_str())?;
             Some((sample.runtime.as_str(), to_real(*at)))
         }));
-        Series { workload: "boot", metric: format!("request→{clock}"), unit: "ns", values }
+        Series {
+            workload: "boot",
+            metric: format!("request→{clock}").into(),
+            unit: "ns",
+            values,
+        }
     }
 
-    fn kvm_counter(&self, name: &str) -> Series {
+    fn kvm_counter<'s>(&'s self, name: &'s str) -> Series<'s> {
         let counted = self.samples.boot.iter().filter(|sample| !sample.warm_up);
         let values = self.group(counted.filter_map(|sample| {
             Some((sample.runtime.as_str(), to_real(*sample.kvm.get(name)?)))
         }));
-        Series { workload: "boot", metric: name.to_owned(), unit: "count", values }
+        Series { workload: "boot", metric: name.into(), unit: "count", values }
     }
 
     /// One series for each operation of the probe, in the order it has them.
-    fn operations(&self) -> Vec<Series> {
+    fn operations(&self) -> Vec<Series<'_>> {
         let mut names: Vec<&str> = Vec::new();
         for sample in &self.samples.syscalls {
             if !names.contains(&sample.operation.as_str()) {
                 names.push(&sample.operation);
             }
         }
-        let series = |name: &str| {
+        let series = |name| {
             let of_name = self.samples.syscalls.iter().filter(|s| s.operation == name);
             let values = self.group(of_name.map(|s| (s.runtime.as_str(), s.ns_per_operation)));
-            Series { workload: "syscalls", metric: name.to_owned(), unit: "ns", values }
+            Series { workload: "syscalls", metric: Cow::Borrowed(name), unit: "ns", values }
         };
         names.into_iter().map(series).collect()
     }
 
+    /// One series for each metric of every further workload, in the order they
+    /// were first measured.
+    fn measurements(&self) -> Vec<Series<'_>> {
+        let mut series: Vec<Series<'_>> = Vec::new();
+        for sample in &self.samples.measurements {
+            let Some(runtime) = self.index(&sample.runtime) else { continue };
+            let known = series.iter().position(|series| {
+                series.workload == sample.workload && series.metric == sample.metric
+            });
+            let index = known.unwrap_or_else(|| {
+                series.push(Series {
+                    workload: &sample.workload,
+                    metric: Cow::Borrowed(&sample.metric),
+                    unit: &sample.unit,
+                    values: vec![Vec::new(); self.runtimes.len()],
+                });
+                series.len() - 1
+            });
+            series[index].values[runtime].push(sample.value);
+        }
+        series
+    }
+
     fn cell(
         &self,
-        series: &Series,
+        series: &Series<'_>,
         runtime: usize,
         values: &[f64],
         generator: &mut Generator,
@@ -121,7 +150,7 @@ impl Summary<'_> {
             |p: f64| supports_quantile(values.len(), p).then(|| quantile(values, p)).flatten();
         Some(Cell {
             workload: series.workload.to_owned(),
-            metric: series.metric.clone(),
+            metric: series.metric.to_string(),
             runtime: self.runtimes[runtime].clone(),
             unit: series.unit.to_owned(),
             n: values.len(),
@@ -139,7 +168,7 @@ impl Summary<'_> {
 
     fn ratio(
         &self,
-        series: &Series,
+        series: &Series<'_>,
         runtime: usize,
         baseline: usize,
         generator: &mut Generator,
@@ -151,7 +180,7 @@ impl Summary<'_> {
         let Interval { low, high } = interval.unwrap_or(NO_INTERVAL);
         Some(Ratio {
             workload: series.workload.to_owned(),
-            metric: series.metric.clone(),
+            metric: series.metric.to_string(),
             runtime: self.runtimes[runtime].clone(),
             baseline: self.runtimes[baseline].clone(),
             ratio,
@@ -225,7 +254,7 @@ fn signed_to_real(value: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_reports::schema::{BootSample, DensitySample, OperationSample};
+    use bulkhead_reports::schema::{BootSample, DensitySample, Measurement, OperationSample};
     use rand::SeedableRng;
 
     const RUNTIMES: [&str; 2] = ["native", "container"];
@@ -278,6 +307,42 @@ mod tests {
         assert_eq!((cell.min, cell.median, cell.max), (1.0, 2.0, 3.0));
         assert!(cell.low.is_nan() && cell.high.is_nan(), "three samples have no interval");
         assert!(ratios.is_empty());
+    }
+
+    #[test]
+    fn measurements_of_any_workload_are_compared() {
+        let measurement = |runtime: &str, metric: &str, unit: &str, value| Measurement {
+            workload: "files".to_owned(),
+            metric: metric.to_owned(),
+            unit: unit.to_owned(),
+            runtime: runtime.to_owned(),
+            block: 0,
+            value,
+        };
+        let measurements = (0..8).flat_map(|index| {
+            let value = 100.0 + f64::from(index);
+            [
+                measurement("container", "read", "bytes/s", value / 2.0),
+                measurement("native", "read", "bytes/s", value),
+                measurement("native", "fsync", "ns", value),
+            ]
+        });
+        let samples = Samples { measurements: measurements.collect(), ..Samples::default() };
+        let (cells, ratios) = tables(&samples, 0.0);
+        let summarised: Vec<_> = cells
+            .iter()
+            .map(|cell| (&*cell.workload, &*cell.metric, &*cell.runtime, &*cell.unit, cell.n))
+            .collect();
+        assert_eq!(
+            summarised,
+            [
+                ("files", "read", "native", "bytes/s", 8),
+                ("files", "read", "container", "bytes/s", 8),
+                ("files", "fsync", "native", "ns", 8),
+            ]
+        );
+        let [ratio] = &ratios[..] else { panic!("{ratios:?}") };
+        assert!((ratio.ratio - 0.5).abs() < 1e-9 && ratio.distinguishable, "{ratio:?}");
     }
 
     #[test]

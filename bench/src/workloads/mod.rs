@@ -4,7 +4,9 @@ mod boot;
 mod density;
 mod syscalls;
 
-use bulkhead_reports::schema::{BootSample, DensitySample, Omission, OperationSample};
+use bulkhead_reports::schema::{
+    BootSample, DensitySample, Measurement, Omission, OperationSample,
+};
 
 use crate::profile::{Blocks, Profile};
 use crate::progress::Progress;
@@ -45,6 +47,8 @@ pub struct Samples {
     pub boot: Vec<BootSample>,
     pub density: Vec<DensitySample>,
     pub syscalls: Vec<OperationSample>,
+    /// Of every workload without a record of its own; warm-ups are not among them.
+    pub measurements: Vec<Measurement>,
     pub omitted: Vec<Omission>,
 }
 
