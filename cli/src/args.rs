@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bulkhead_runtime::{Isolation, SandboxId};
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 /// Run one OCI image behind either of two walls, a namespace container or a KVM
@@ -141,9 +141,8 @@ pub enum ImageVerb {
     Import(ImportArgs),
     /// List images
     Ls {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        output: Output,
     },
     /// Remove images by name or digest
     Rm {
@@ -195,9 +194,8 @@ pub enum KernelVerb {
     },
     /// List guest kernels
     Ls {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        output: Output,
     },
     /// Check a kernel image and keep a copy of it
     Import {
@@ -205,6 +203,47 @@ pub enum KernelVerb {
         #[arg(value_hint = ValueHint::FilePath)]
         path: PathBuf,
     },
+}
+
+/// How a verb prints what it found.
+#[derive(Debug, Args)]
+pub struct Output {
+    /// For a person or for a program
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, hide = true, conflicts_with = "format")]
+    json: bool,
+}
+
+impl Output {
+    /// A program reads it.
+    pub fn is_json(&self) -> bool {
+        self.json || self.format == Format::Json
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Tables and sentences
+    Text,
+    /// JSON
+    Json,
+}
+
+/// A form of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Rendering {
+    /// The summary for a terminal
+    Text,
+    /// One page that needs nothing else
+    Html,
+    /// Markdown
+    Md,
+    /// One line for each summary, for a spreadsheet
+    Csv,
+    /// The results themselves
+    Json,
 }
 
 /// What to do about missing packages.
@@ -234,6 +273,8 @@ pub struct BenchArgs {
     pub kernel: Option<PathBuf>,
     #[command(flatten)]
     pub packages: Packages,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -244,13 +285,15 @@ pub struct ReportArgs {
     /// Directory for the report [default: beside the results]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
+    /// Print the report in this format instead of writing files
+    #[arg(long, value_enum, value_name = "FORMAT", conflicts_with = "out")]
+    pub format: Option<Rendering>,
 }
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 #[derive(Debug, Args)]
@@ -258,6 +301,8 @@ pub struct GcArgs {
     /// Only say what would be removed
     #[arg(long)]
     pub dry_run: bool,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 fn wall(text: &str) -> Result<Isolation, String> {

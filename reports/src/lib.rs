@@ -12,6 +12,7 @@
 
 mod charts;
 mod clocks;
+pub mod csv;
 mod gaps;
 pub mod html;
 pub mod markdown;

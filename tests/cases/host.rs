@@ -4,7 +4,7 @@ use crate::images::BUSYBOX;
 use crate::lab::{Lab, Wall};
 
 pub fn doctor_says_what_is_here(lab: &Lab, _: Wall) {
-    let doctor = lab.verb(&["doctor", "--json"]);
+    let doctor = lab.verb(&["doctor", "--format", "json"]);
     let found: serde_json::Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
     let checks = found["checks"].as_array().expect("a list of checks");
     for check in checks {

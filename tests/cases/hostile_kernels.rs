@@ -14,7 +14,7 @@ fn kernel_file(name: &str, content: &[u8]) -> PathBuf {
 
 /// The kernel the tests run on.
 fn good_kernel(lab: &Lab) -> PathBuf {
-    let list = lab.verb(&["kernel", "ls", "--json"]);
+    let list = lab.verb(&["kernel", "ls", "--format", "json"]);
     let kernels: serde_json::Value = serde_json::from_slice(&list.stdout).expect("JSON");
     kernels[0]["path"].as_str().expect("a path").into()
 }

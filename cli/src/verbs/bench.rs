@@ -58,7 +58,7 @@ pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode, Failure> {
     let results = results?;
 
     let out = args.out.clone().unwrap_or_else(|| default_out(&results.run.started));
-    report::present(&out, &results)?;
+    report::present(&out, &results, args.output.is_json())?;
     if results.run.partial {
         return Ok(ExitCode::from(code::INTERRUPTED));
     }

@@ -40,7 +40,7 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<ExitCode, Failure> {
         vec![kvm(), cgroups(), namespaces(), overlayfs(), erofs()?, kernel(context)?];
     checks.extend(context.walls()?.iter().map(|wall| available(&**wall)));
     let diagnosis = Diagnosis { checks };
-    if args.json {
+    if args.output.is_json() {
         println!("{}", serde_json::to_string_pretty(&diagnosis)?);
     } else {
         print(&diagnosis);

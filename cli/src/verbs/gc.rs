@@ -9,9 +9,14 @@ use crate::context::Context;
 use crate::failure::Failure;
 
 pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode, Failure> {
+    let mut found = Vec::new();
     for (id, record) in state::abandoned(&context.root)? {
         let wall = record.as_ref().map_or("damaged", |record| record.isolation.as_str());
-        println!("{id} ({wall})");
+        if args.output.is_json() {
+            found.push(serde_json::json!({ "id": id.to_string(), "wall": wall }));
+        } else {
+            println!("{id} ({wall})");
+        }
         if args.dry_run {
             continue;
         }
@@ -26,6 +31,9 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode, Failure> {
     }
     if !args.dry_run {
         context.store().collect_garbage()?;
+    }
+    if args.output.is_json() {
+        println!("{}", serde_json::to_string_pretty(&found)?);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -13,7 +13,7 @@ pub fn run(context: &Context, verb: &ImageVerb) -> Result<ExitCode, Failure> {
     let store = context.store();
     match verb {
         ImageVerb::Import(args) => import(store, args),
-        ImageVerb::Ls { json } => list(store, *json),
+        ImageVerb::Ls { output } => list(store, output.is_json()),
         ImageVerb::Rm { images } => remove(store, images),
         ImageVerb::Inspect { image } => inspect(&context.image(image)?),
     }?;

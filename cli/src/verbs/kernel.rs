@@ -17,7 +17,7 @@ pub fn run(context: &Context, verb: &KernelVerb) -> Result<ExitCode, Failure> {
         KernelVerb::Build { packages } => {
             println!("{}", ensure(context, packages.no_install)?.path.display());
         }
-        KernelVerb::Ls { json } => list(context, *json)?,
+        KernelVerb::Ls { output } => list(context, output.is_json())?,
         KernelVerb::Import { path } => {
             println!("{}", context.kernels().import(path)?.path.display());
         }
