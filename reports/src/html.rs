@@ -5,14 +5,19 @@ use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::charts::{Figure, ecdf, memory, phases, ratios, strip};
+use crate::badge;
+use crate::charts::{Figure, ecdf, memory, phases, ratios, strip, surface};
+use crate::folklore;
 use crate::gaps::{Gap, gaps};
+use crate::glance::{Glance, glance};
+use crate::isolation::{Matrix, matrix};
 use crate::method::{self, Point};
 use crate::overview::{Question, questions};
 use crate::schema::Results;
 use crate::tables::{self, Table};
 use crate::units::elapsed;
-use crate::view::{EMULATED, MARK, View, host_in_short, kvm_badge, printable};
+use crate::view::{EMULATED, MARK, SYSCALLS, View, host_in_short, printable};
+use crate::workloads;
 
 /// The page; the template says where each part goes.
 #[derive(Template)]
@@ -26,6 +31,7 @@ struct Page {
     warning: Option<&'static str>,
     partial: Option<&'static str>,
     questions: Vec<Question>,
+    glance: Glance,
     series: Vec<(usize, String)>,
     strip: Option<Figure>,
     logarithmic: bool,
@@ -40,14 +46,46 @@ struct Page {
     memory_split: Table,
     ratios: Option<Figure>,
     operations: Table,
+    /// Figures of many runtimes need narrower columns.
+    crowded: bool,
+    evidence: Evidence,
+    workloads: Vec<Workload>,
+    noise: Option<Figure>,
+    noise_table: Table,
+    folklore: Vec<folklore::Row>,
     gaps: Vec<Gap>,
     runtimes: Table,
     host_table: Table,
+    reasons: Vec<String>,
+    virtualisation: Table,
     run_table: Table,
     every_cell: Table,
+    every_ratio: Table,
     points: &'static [Point],
     data: String,
     tool_version: String,
+}
+
+impl Page {
+    fn operations_class(&self) -> &'static str {
+        if self.crowded { "operations crowded" } else { "operations" }
+    }
+}
+
+/// What a wall buys.
+struct Evidence {
+    matrix: Matrix,
+    observations: Table,
+    surface: Option<Figure>,
+    surfaces: Table,
+    system_calls: Table,
+}
+
+/// A workload without a section of its own.
+struct Workload {
+    title: String,
+    ratios: Option<Figure>,
+    table: Table,
 }
 
 /// The report as one HTML page.
@@ -60,15 +98,17 @@ pub fn render(results: &Results) -> String {
 fn page(results: &Results) -> Page {
     let view = View::new(results);
     let (host, run) = (&results.host, &results.run);
+    let questions = questions(&view);
     Page {
         style: include_str!("../templates/report.css"),
         host: host_in_short(host),
         run: format!("{} · {}", printable(&run.started), elapsed(run.duration_seconds)),
-        badge: kvm_badge(host.kvm.as_ref(), host.virtualised),
-        kvm_state: kvm_state(results),
+        badge: badge::text(results),
+        kvm_state: badge::state(results),
         warning: view.emulated().then_some(EMULATED),
         partial: run.partial.then_some(method::PARTIAL),
-        questions: questions(&view),
+        glance: glance(&questions),
+        questions,
         series: view.walls.iter().map(|wall| (wall.series % 8, wall.label.clone())).collect(),
         strip: strip::figure(&view),
         logarithmic: strip::is_logarithmic(&view),
@@ -81,26 +121,51 @@ fn page(results: &Results) -> Page {
         memory: memory::panels(&view),
         memory_table: tables::memory(&view),
         memory_split: tables::memory_split(&view),
-        ratios: ratios::figure(&view),
+        ratios: ratios::figure(&view, SYSCALLS),
         operations: tables::operations(&view),
+        crowded: view.walls.len() > 4,
+        evidence: evidence(&view),
+        workloads: further(&view),
+        noise: ratios::noise(&view),
+        noise_table: tables::noise(&view),
+        folklore: folklore::rows(&view),
         gaps: gaps(&view),
         runtimes: tables::runtimes(&view),
         host_table: tables::host(&view),
+        reasons: reasons(results),
+        virtualisation: tables::virtualisation(&view),
         run_table: tables::method(&view),
         every_cell: tables::every_cell(&view),
+        every_ratio: tables::every_ratio(&view),
         points: &method::POINTS,
         data: data_uri(results),
         tool_version: printable(&run.tool_version),
     }
 }
 
-/// Chooses the badge's colour.
-fn kvm_state(results: &Results) -> &'static str {
-    match &results.host.kvm {
-        None => "none",
-        Some(kvm) if kvm.emulates_guest_kernel => "emulated",
-        Some(_) => "hardware",
+fn evidence(view: &View<'_>) -> Evidence {
+    Evidence {
+        matrix: matrix(view),
+        observations: tables::observations(view),
+        surface: surface::figure(view),
+        surfaces: tables::surfaces(view),
+        system_calls: tables::system_calls(view),
     }
+}
+
+fn further(view: &View<'_>) -> Vec<Workload> {
+    let workload = |name| Workload {
+        title: workloads::title(name),
+        ratios: ratios::figure(view, name),
+        table: tables::workload(view, name),
+    };
+    view.further_workloads().into_iter().map(workload).collect()
+}
+
+/// Why the host's KVM is taken for what the badge says.
+fn reasons(results: &Results) -> Vec<String> {
+    let profile = results.virtualisation.iter();
+    profile.flat_map(|profile| &profile.reasons).map(|reason| printable(reason)).collect()
 }
 
 /// The results themselves, as a link that downloads them.
@@ -153,9 +218,45 @@ mod tests {
         assert!(!page.contains("This chart is missing"));
     }
 
+    /// For a person: `cargo test -p bulkhead-reports -- --ignored a_page_to_look_at`.
+    #[test]
+    #[ignore = "writes a page of made-up results to the temporary directory, to be looked at"]
+    fn a_page_to_look_at() {
+        let directory = std::env::temp_dir().join("bulkhead-made-up-report");
+        crate::write_all(&directory, &sample::rich()).unwrap();
+        assert!(directory.join("index.html").is_file());
+    }
+
+    #[test]
+    fn every_part_of_a_full_run_has_its_place() {
+        let page = render(&sample::rich()).replace('\u{a0}', " ");
+        for expected in [
+            "id=\"isolation\"",
+            "class=\"outcome reached\"",
+            "62 distinct",
+            "id=\"workloads\"",
+            "Start storm",
+            "id=\"noise\"",
+            "id=\"folklore\"",
+            "verdict undecided",
+            "href=\"#memory\"",
+            "slower than code in ring 3",
+            "What gets through",
+        ] {
+            assert!(page.contains(expected), "{expected:?} is missing");
+        }
+        let plain = render(&sample::results());
+        for absent in ["id=\"isolation\"", "id=\"workloads\"", "id=\"noise\""] {
+            assert!(!plain.contains(absent), "{absent} has nothing to show");
+        }
+        for link in page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
+            assert!(page.contains(&format!("id=\"{link}\"")), "#{link} leads nowhere");
+        }
+    }
+
     #[test]
     fn the_page_needs_nothing_else() {
-        let page = render(&sample::results());
+        let page = render(&sample::rich());
         let without_namespace = page.replace("http://www.w3.org/2000/svg", "");
         for outside in ["http://", "https://", "<script", "<link", "<img", "@import", "url("] {
             assert!(!without_namespace.contains(outside), "{outside}");

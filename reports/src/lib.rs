@@ -10,11 +10,15 @@
 
 #![deny(missing_docs)]
 
+mod badge;
 mod charts;
 mod clocks;
 pub mod csv;
+mod folklore;
 mod gaps;
+mod glance;
 pub mod html;
+mod isolation;
 pub mod markdown;
 mod method;
 mod operations;
@@ -29,6 +33,7 @@ mod tables;
 pub mod terminal;
 pub mod units;
 mod view;
+mod workloads;
 
 use std::path::{Path, PathBuf};
 

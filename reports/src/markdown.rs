@@ -2,20 +2,21 @@
 
 use std::fmt::Write;
 
+use crate::badge;
 use crate::gaps::{Gap, gaps};
 use crate::method;
 use crate::overview;
 use crate::schema::Results;
 use crate::tables::{self, Datum, Table};
-use crate::view::{EMULATED, MARK, View, kvm_badge};
+use crate::view::{EMULATED, MARK, View};
+use crate::workloads;
 
 /// The report as Markdown.
 #[must_use]
 pub fn render(results: &Results) -> String {
     let view = View::new(results);
-    let host = &results.host;
     let mut out = String::from("# What each wall costs here\n");
-    let badge = kvm_badge(host.kvm.as_ref(), host.virtualised);
+    let badge = badge::text(results);
     let _ = write!(out, "\n**{}**", escape(&badge));
     let started = escape(&crate::view::printable(&results.run.started));
     let _ = writeln!(out, " · run of {started}");
@@ -30,6 +31,12 @@ pub fn render(results: &Results) -> String {
         let _ = writeln!(out, "- {}", escape(&sentence));
     }
     let gaps = gaps(&view);
+    let workloads: Vec<(String, Table)> = view
+        .further_workloads()
+        .into_iter()
+        .map(|name| (workloads::title(name), tables::workload(&view, name)))
+        .collect();
+    let further = workloads.iter().map(|(t, table)| (t.as_str(), method::WORKLOADS, table));
     for (title, about, table) in [
         ("Start time", method::START, tables::starts(&view)),
         ("Where a start's time goes", method::PHASES, tables::phases(&view)),
@@ -37,9 +44,21 @@ pub fn render(results: &Results) -> String {
         ("Where the memory is", method::SPLIT, tables::memory_split(&view)),
         ("The kernel boundary", method::OPERATIONS, tables::operations(&view)),
         ("KVM's counters", method::COUNTERS, tables::kvm_counters(&view)),
+        ("Isolation", method::ISOLATION, tables::isolation(&view)),
+        ("Host surface", method::SURFACE, tables::surfaces(&view)),
+    ] {
+        section(&mut out, title, about, &table);
+    }
+    for (title, about, table) in further {
+        section(&mut out, &escape(title), about, table);
+    }
+    for (title, about, table) in [
+        ("Noise floor", method::NOISE, tables::noise(&view)),
+        ("Folklore and evidence", method::FOLKLORE, tables::folklore(&view)),
         ("Left out", method::OMITTED, tables::omissions(&gaps)),
         ("Runtimes", "", tables::runtimes(&view)),
         ("Host", "", tables::host(&view)),
+        ("The host's KVM", method::VIRTUALISATION, tables::virtualisation(&view)),
         ("Run", "", tables::method(&view)),
     ] {
         section(&mut out, title, about, &table);
@@ -143,6 +162,22 @@ mod tests {
             assert!(shown.contains(expected), "{expected:?} is missing in\n{shown}");
         }
         assert!(!shown.contains("## Left out"));
+    }
+
+    #[test]
+    fn everything_that_was_measured_has_its_section() {
+        let shown = render(&sample::rich());
+        for title in [
+            "Isolation",
+            "Host surface",
+            "Start storm",
+            "Noise floor",
+            "Folklore and evidence",
+            "The host's KVM",
+        ] {
+            assert!(shown.contains(&format!("\n## {title}\n")), "{title} is missing");
+        }
+        assert!(!render(&sample::results()).contains("## Isolation"));
     }
 
     #[test]

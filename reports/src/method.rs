@@ -20,6 +20,31 @@ pub const SPLIT: &str = "Proportional set size for each sandbox by process, at t
 pub const OPERATIONS: &str = "The same static program, the same bytes, in every runtime. \
     Medians with their 95 % interval, and below them the ratio to the baseline.";
 
+/// Under the isolation matrix.
+pub const ISOLATION: &str = "Attempts made by a real program from inside each wall. The outcome is \
+    what the host saw, never what the inside said.";
+
+/// Under the host surface.
+pub const SURFACE: &str = "The system calls that a sandbox's own processes made on the host's \
+    kernel while the same workload ran: of a container the workload's own, of a microVM its \
+    monitor's. The fewer, the less of the host's kernel can be attacked.";
+
+/// Under the further workloads.
+pub const WORKLOADS: &str = "Medians with their 95 % interval, and below them the ratio to the \
+    baseline. Of a speed (MiB/s) the larger figure is the better one.";
+
+/// Under the noise floor.
+pub const NOISE: &str = "Each runtime measured as if it were two (A/A). What shows here is the \
+    harness and the host, not a wall: a difference below the floor is called not distinguishable.";
+
+/// Under the folklore.
+pub const FOLKLORE: &str = "What is said about containers and virtual machines, beside the figure \
+    this run has for it. A verdict is about this host and this version, not about all of them.";
+
+/// Under the figures of the bare virtual processor.
+pub const VIRTUALISATION: &str = "A few dozen bytes of code on a virtual processor without any \
+    operating system: what this host's KVM costs before a guest is involved.";
+
 /// Under KVM's counters.
 pub const COUNTERS: &str = "KVM's own statistics at the end of each microVM's median start; \
     counters at zero are left out.";
@@ -41,7 +66,7 @@ pub struct Point {
 }
 
 /// The method in short.
-pub const POINTS: [Point; 7] = [
+pub const POINTS: [Point; 9] = [
     Point {
         title: "Interleaved.",
         text: "Every block runs every runtime, fast ones several times, in an order drawn anew from \
@@ -72,6 +97,16 @@ pub const POINTS: [Point; 7] = [
         text: "Once from the fall of MemAvailable on the host, once from the proportional set \
                size of every process that belongs to a sandbox. Where the two disagree, both are \
                shown.",
+    },
+    Point {
+        title: "A/A.",
+        text: "A full run also compares each runtime with itself. What difference that shows is the \
+               noise floor; a difference between two runtimes below it is not called one.",
+    },
+    Point {
+        title: "Isolation.",
+        text: "Each attempt is a program in the sandbox and an observer on the host. Bombs run \
+               under limits and a watchdog. An attempt that was not made is not counted as stopped.",
     },
     Point {
         title: "One host.",

@@ -30,6 +30,12 @@ const MEANINGS: [(&str, &str); 20] = [
     ("cpu_matrix", "matrix product: no kernel"),
 ];
 
+/// Work that needs nothing of the kernel: it should cost the same everywhere.
+pub fn is_control(operation: &str) -> bool {
+    // The vDSO answers without a system call.
+    operation.starts_with("cpu_") || operation == "clock_gettime"
+}
+
 /// What the operation called `name` does.
 pub fn meaning(name: &str) -> Option<&'static str> {
     MEANINGS.iter().find(|(known, _)| *known == name).map(|(_, meaning)| *meaning)

@@ -1,9 +1,13 @@
 //! The first screen: what each wall costs here, in four questions.
 
+use crate::isolation::score;
 use crate::operations::{BARE_CALL, CONTROL};
-use crate::schema::Cell;
-use crate::units::{Measured, Unit};
-use crate::view::{NOT_FROM_ZERO, View, Wall, is_within_noise, median, slope};
+use crate::schema::{Cell, Fit};
+use crate::tables::spaced;
+use crate::units::{Measured, Unit, count, times};
+use crate::view::{
+    NOT_DISTINGUISHABLE, NOT_FROM_ZERO, View, Wall, is_within_noise, median, slope,
+};
 
 /// The metrics of [`crate::schema::Fit`].
 const USED: &str = "used_bytes";
@@ -16,6 +20,8 @@ pub struct Question {
     pub title: &'static str,
     /// What the figures are.
     pub about: String,
+    /// It asks what a wall buys, not what it costs.
+    pub buys: bool,
     /// One answer for each runtime that has one.
     pub answers: Vec<Answer>,
 }
@@ -31,6 +37,8 @@ pub struct Answer {
     pub figure: Measured,
     /// How that compares with the baseline.
     pub comparison: String,
+    /// The same in three words, where there is room for no more.
+    pub brief: String,
     /// Length of its bar, 0 to 100, on the question's logarithmic scale.
     pub bar: f64,
 }
@@ -41,11 +49,19 @@ struct Found<'v, 'a> {
     raw: f64,
     figure: Measured,
     comparison: String,
+    brief: String,
 }
 
 /// The questions that these results answer.
 pub fn questions(view: &View<'_>) -> Vec<Question> {
-    let asked = [start(view), memory(view), call(view), control(view)];
+    let asked = [
+        start(view),
+        memory(view),
+        call(view),
+        control(view),
+        gets_through(view),
+        host_surface(view),
+    ];
     asked.into_iter().filter(|question| !question.answers.is_empty()).collect()
 }
 
@@ -57,6 +73,7 @@ fn start(view: &View<'_>) -> Question {
     Question {
         title: "To start",
         about: "from the request to the workload's first byte of output, median".to_owned(),
+        buys: false,
         answers: with_bars(found.collect()),
     }
 }
@@ -84,12 +101,33 @@ fn memory(view: &View<'_>) -> Question {
             raw: fit.slope,
             figure: slope(fit),
             comparison: beside.unwrap_or_default(),
+            brief: beside_baseline(view, wall, fit),
         })
     });
     Question {
         title: "To keep",
         about: format!("{} for each further idle sandbox, slope of the fit", way(chief)),
+        buys: false,
         answers: with_bars(found.collect()),
+    }
+}
+
+/// A slope as a multiple of the baseline's, where both are known to rise.
+fn beside_baseline(view: &View<'_>, wall: &Wall<'_>, fit: &Fit) -> String {
+    let first = view.walls.first().filter(|first| first.name != wall.name);
+    let Some((first, base)) =
+        first.and_then(|first| Some((first, view.fit(first.name, &fit.metric)?)))
+    else {
+        return String::new();
+    };
+    if is_within_noise(fit) || is_within_noise(base) {
+        return String::new();
+    }
+    let apart = fit.slope_low > base.slope_high || fit.slope_high < base.slope_low;
+    if apart {
+        format!("{} {}", times(fit.slope / base.slope), first.label)
+    } else {
+        NOT_DISTINGUISHABLE.to_owned()
     }
 }
 
@@ -106,14 +144,66 @@ fn call(view: &View<'_>) -> Question {
         || format!("{operation}, median"),
         |meaning| format!("{meaning} ({operation}), median"),
     );
-    Question { title: "To call the kernel", about, answers: operation_answers(view, operation) }
+    let answers = operation_answers(view, operation);
+    Question { title: "To call the kernel", about, buys: false, answers }
 }
 
 fn control(view: &View<'_>) -> Question {
     Question {
         title: "To compute",
         about: format!("work without the kernel ({CONTROL}), median: should not differ"),
+        buys: false,
         answers: operation_answers(view, CONTROL),
+    }
+}
+
+/// How many attempts against the host succeed from behind each wall.
+fn gets_through(view: &View<'_>) -> Question {
+    let answers = view.walls.iter().filter_map(|wall| {
+        let score = score(view, wall.name)?;
+        let (reached, made) = (score.reached.len(), score.made);
+        let names: Vec<String> = score.reached.iter().map(|name| spaced(name)).collect();
+        Some(Answer {
+            series: wall.series,
+            label: wall.label.clone(),
+            figure: Measured { value: format!("{reached} of {made}"), interval: None },
+            // Native reaches everything: a list of all says nothing.
+            comparison: if reached < made / 2 { names.join(", ") } else { String::new() },
+            brief: String::new(),
+            bar: count(reached) / count(made) * 100.0,
+        })
+    });
+    Question {
+        title: "What gets through",
+        about: "attempts against the host that succeeded, as the host saw it".to_owned(),
+        buys: true,
+        answers: answers.collect(),
+    }
+}
+
+/// How many different system calls each sandbox's processes make on the host.
+fn host_surface(view: &View<'_>) -> Question {
+    let of = |name: &str| view.results.surfaces.iter().find(|s| s.runtime == name);
+    let largest = view.walls.iter().filter_map(|wall| Some(of(wall.name)?.system_calls.len()));
+    let largest = count(largest.max().unwrap_or(0).max(1));
+    let answers = view.walls.iter().filter_map(|wall| {
+        let surface = of(wall.name)?;
+        let filtered = surface.processes.iter().all(|process| process.seccomp_filter);
+        let filter = if filtered { "filtered by seccomp" } else { "no seccomp filter" };
+        Some(Answer {
+            series: wall.series,
+            label: wall.label.clone(),
+            figure: Measured { value: surface.system_calls.len().to_string(), interval: None },
+            comparison: filter.to_owned(),
+            brief: filter.to_owned(),
+            bar: count(surface.system_calls.len()) / largest * 100.0,
+        })
+    });
+    Question {
+        title: "What it asks of the host",
+        about: "different system calls of its processes on the host's kernel".to_owned(),
+        buys: true,
+        answers: answers.collect(),
     }
 }
 
@@ -126,9 +216,17 @@ fn operation_answers(view: &View<'_>, operation: &str) -> Vec<Answer> {
 }
 
 fn from_cell<'v, 'a>(view: &View<'a>, wall: &'v Wall<'a>, cell: &Cell) -> Found<'v, 'a> {
-    let compared: Vec<String> =
-        view.chief_ratios(cell).into_iter().map(|ratio| view.compared(ratio)).collect();
-    Found { wall, raw: cell.median, figure: median(cell), comparison: compared.join("; ") }
+    let ratios = view.chief_ratios(cell);
+    let compared: Vec<String> = ratios.iter().map(|ratio| view.compared(ratio)).collect();
+    let brief = ratios.first().map_or_else(String::new, |ratio| {
+        if ratio.distinguishable {
+            format!("{} {}", times(ratio.ratio), view.label(&ratio.baseline))
+        } else {
+            NOT_DISTINGUISHABLE.to_owned()
+        }
+    });
+    let (comparison, figure) = (compared.join("; "), median(cell));
+    Found { wall, raw: cell.median, figure, comparison, brief }
 }
 
 /// Bars on a logarithmic scale that begins a little below the smallest figure:
@@ -153,6 +251,7 @@ fn with_bars(found: Vec<Found<'_, '_>>) -> Vec<Answer> {
             label: found.wall.label.clone(),
             figure: found.figure,
             comparison: found.comparison,
+            brief: found.brief,
             bar,
         })
         .collect()
@@ -199,6 +298,24 @@ mod tests {
         assert!(start[2].comparison.contains("× native"), "{}", start[2].comparison);
         let control = &questions[3].answers;
         assert!((control[0].bar - control[2].bar).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_a_wall_buys_is_asked_where_it_was_measured() {
+        let results = sample::rich();
+        let view = View::new(&results);
+        let buys: Vec<Question> = questions(&view).into_iter().filter(|q| q.buys).collect();
+        assert_eq!(buys.len(), 2);
+        let through = &buys[0].answers;
+        assert_eq!(
+            (through[0].figure.value.as_str(), through[0].comparison.as_str()),
+            ("13 of 16", "")
+        );
+        assert_eq!(through[1].comparison, "nested user namespace");
+        assert!(through[2].bar.abs() < 1e-9);
+        let surface = &buys[1].answers;
+        assert_eq!((surface[0].figure.value.as_str(), surface[0].bar), ("62", 100.0));
+        assert_eq!(surface[0].comparison, "no seccomp filter");
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::fmt::Write;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table as Grid};
 
+use crate::badge;
 use crate::gaps::gaps;
 use crate::overview::{self, Question};
 use crate::schema::Results;
 use crate::tables::{self, Table};
 use crate::units::elapsed;
-use crate::view::{EMULATED, MARK, View, host_in_short, kvm_badge};
+use crate::view::{EMULATED, MARK, View, host_in_short};
 
 /// The results on one screen, without colours and without knowing how wide the
 /// terminal is.
@@ -36,7 +37,7 @@ fn heading(view: &View<'_>) -> String {
     let mut out = format!(
         "What each wall costs on {}, {}\n",
         host_in_short(host),
-        kvm_badge(host.kvm.as_ref(), host.virtualised),
+        badge::text(view.results),
     );
     if run.partial {
         let _ = writeln!(

@@ -17,6 +17,10 @@ pub enum Unit {
     Nanoseconds,
     /// Bytes, shown as B, KiB, MiB or GiB.
     Bytes,
+    /// Bytes in a second, shown as B/s, KiB/s, MiB/s or GiB/s.
+    BytesPerSecond,
+    /// Anything else in a second, shown in steps of a thousand.
+    PerSecond,
     /// A pure number.
     Count,
 }
@@ -28,8 +32,16 @@ impl Unit {
         match name {
             "ns" => Self::Nanoseconds,
             "bytes" => Self::Bytes,
+            "bytes/s" => Self::BytesPerSecond,
+            rate if rate.ends_with("/s") => Self::PerSecond,
             _ => Self::Count,
         }
+    }
+
+    /// A larger figure is the better one: it is a speed.
+    #[must_use]
+    pub fn more_is_better(self) -> bool {
+        matches!(self, Self::BytesPerSecond | Self::PerSecond)
     }
 
     /// Factor and symbol of each step, smallest first, and the value at which
@@ -49,6 +61,16 @@ impl Unit {
                 ],
                 1_024.0,
             ),
+            Self::BytesPerSecond => (
+                &[
+                    (1.0, "B/s"),
+                    (1_024.0, "KiB/s"),
+                    (1_048_576.0, "MiB/s"),
+                    (1_073_741_824.0, "GiB/s"),
+                ],
+                1_024.0,
+            ),
+            Self::PerSecond => (&[(1.0, "/s"), (1e3, "k/s"), (1e6, "M/s"), (1e9, "G/s")], 1e3),
             Self::Count => (&[(1.0, "")], f64::INFINITY),
         }
     }
@@ -165,6 +187,18 @@ pub fn number(value: f64) -> String {
 #[must_use]
 pub fn whole(value: u64) -> String {
     group_thousands(&value.to_string())
+}
+
+/// As [`whole`], for how many there are of something.
+#[must_use]
+pub fn many(number: usize) -> String {
+    whole(number.try_into().unwrap_or(u64::MAX))
+}
+
+/// A number without decimal places, with grouped thousands.
+#[must_use]
+pub fn rounded(value: f64) -> String {
+    if value.is_finite() { fixed(value, 0) } else { NO_FIGURE.to_owned() }
 }
 
 /// The nearest `f64`: beyond 2^53 the last digits go, which no reader sees.
@@ -320,7 +354,9 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_number_can_be_shown(value: f64, low: f64, high: f64) {
-            for unit in [Unit::Nanoseconds, Unit::Bytes, Unit::Count] {
+            for unit in
+                [Unit::Nanoseconds, Unit::Bytes, Unit::BytesPerSecond, Unit::PerSecond, Unit::Count]
+            {
                 proptest::prop_assert!(!unit.show(value).is_empty());
                 let _ = unit.measured(value, low, high).to_string();
             }

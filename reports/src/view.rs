@@ -1,8 +1,9 @@
 //! Results as every renderer shows them: what is looked up, named and marked is
 //! decided once, here, so that terminal, Markdown and HTML cannot disagree.
 
+use crate::badge;
 use crate::clocks::{FIRST_OUTPUT, START_METRIC};
-use crate::schema::{BootSample, Cell, Fit, Host, Kvm, Ratio, Results, RuntimeInfo};
+use crate::schema::{BootSample, Cell, Fit, Host, Ratio, Results, RuntimeInfo};
 use crate::units::{self, Measured, Unit};
 
 /// Stands beside every microVM figure from a host that emulates guest kernels.
@@ -21,6 +22,15 @@ pub const TOO_FEW: &str = "too few samples to tell";
 
 /// Said of a slope whose interval includes zero.
 pub const NOT_FROM_ZERO: &str = "not distinguishable from zero";
+
+/// The workload of starts.
+pub const BOOT: &str = "boot";
+
+/// The workload of idle sandboxes in rising numbers.
+pub const DENSITY: &str = "density";
+
+/// The workload of the probe's operations.
+pub const SYSCALLS: &str = "syscalls";
 
 /// One runtime as it appears in tables and charts.
 #[derive(Debug, Clone)]
@@ -51,13 +61,15 @@ impl<'a> View<'a> {
         let measured = (results.boot.iter().map(|s| &s.runtime))
             .chain(results.density.iter().map(|s| &s.runtime))
             .chain(results.cells.iter().map(|c| &c.runtime))
-            .chain(results.fits.iter().map(|f| &f.runtime));
+            .chain(results.fits.iter().map(|f| &f.runtime))
+            .chain(results.attempts.iter().map(|a| &a.runtime))
+            .chain(results.surfaces.iter().map(|s| &s.runtime));
         for name in measured {
             if !names.contains(&name.as_str()) {
                 names.push(name);
             }
         }
-        let emulates = results.host.kvm.as_ref().is_some_and(|kvm| kvm.emulates_guest_kernel);
+        let emulates = badge::emulates(results);
         let walls = names
             .into_iter()
             .enumerate()
@@ -99,7 +111,7 @@ impl<'a> View<'a> {
 
     /// The summary of a runtime's start.
     pub fn start(&self, runtime: &str) -> Option<&'a Cell> {
-        self.cell("boot", START_METRIC, runtime)
+        self.cell(BOOT, START_METRIC, runtime)
     }
 
     /// The line through a runtime's density samples.
@@ -128,12 +140,20 @@ impl<'a> View<'a> {
 
     /// The operations of the probe, in the order of the results.
     pub fn operations(&self) -> Vec<&'a str> {
-        let mut names: Vec<&str> = Vec::new();
-        for cell in self.results.cells.iter().filter(|cell| cell.workload == "syscalls") {
-            if !names.contains(&cell.metric.as_str()) {
-                names.push(&cell.metric);
-            }
-        }
+        self.metrics(SYSCALLS)
+    }
+
+    /// The metrics of one workload, in the order of the results.
+    pub fn metrics(&self, workload: &str) -> Vec<&'a str> {
+        let cells = self.results.cells.iter().filter(|cell| cell.workload == workload);
+        distinct(cells.map(|cell| cell.metric.as_str()))
+    }
+
+    /// The workloads that have no section of their own, in the order of the
+    /// results.
+    pub fn further_workloads(&self) -> Vec<&'a str> {
+        let mut names = distinct(self.results.cells.iter().map(|cell| cell.workload.as_str()));
+        names.retain(|name| ![BOOT, DENSITY, SYSCALLS].contains(name));
         names
     }
 
@@ -160,6 +180,17 @@ impl<'a> View<'a> {
     }
 }
 
+/// Each of `names` once, in the order of their first appearance.
+pub fn distinct<'n>(names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
+    let mut seen: Vec<&str> = Vec::new();
+    for name in names {
+        if !seen.contains(&name) {
+            seen.push(name);
+        }
+    }
+    seen
+}
+
 /// A cell's median and interval.
 pub fn median(cell: &Cell) -> Measured {
     Unit::named(&cell.unit).measured(cell.median, cell.low, cell.high)
@@ -184,20 +215,6 @@ pub fn host_in_short(host: &Host) -> String {
         host.cpus,
         printable(&host.kernel)
     )
-}
-
-/// The host's kind of KVM in a few words.
-pub fn kvm_badge(kvm: Option<&Kvm>, virtualised: bool) -> String {
-    let Some(kvm) = kvm else {
-        return "no KVM on this host".to_owned();
-    };
-    let nested = if virtualised { ", nested" } else { "" };
-    match kvm.flavour.as_str() {
-        "kvm_intel" => format!("hardware KVM (Intel VT-x{nested})"),
-        "kvm_amd" => format!("hardware KVM (AMD-V{nested})"),
-        "kvm_pvm" => "software KVM (kvm_pvm)".to_owned(),
-        other => format!("KVM of unknown kind ({})", printable(other)),
-    }
 }
 
 /// `text` on one line, without control characters.
@@ -250,21 +267,5 @@ mod tests {
         (ratio.low, ratio.high, ratio.distinguishable) = (f64::NAN, f64::NAN, false);
         let shown = View::new(&results).compared(&results.ratios[0]);
         assert_eq!(shown, "3.44× native, too few samples to tell");
-    }
-
-    #[test]
-    fn badges_name_the_kind_of_kvm() {
-        let kvm = |flavour: &str| Kvm {
-            flavour: flavour.to_owned(),
-            api_version: 12,
-            emulates_guest_kernel: false,
-        };
-        assert_eq!(kvm_badge(None, false), "no KVM on this host");
-        assert_eq!(
-            kvm_badge(Some(&kvm("kvm_intel")), true),
-            "hardware KVM (Intel VT-x, nested)"
-        );
-        assert_eq!(kvm_badge(Some(&kvm("kvm_pvm")), true), "software KVM (kvm_pvm)");
-        assert!(kvm_badge(Some(&kvm("odd\n")), false).contains("odd "));
     }
 }

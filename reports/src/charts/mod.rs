@@ -10,6 +10,7 @@ pub mod memory;
 pub mod phases;
 pub mod ratios;
 pub mod strip;
+pub mod surface;
 
 use canvas::DrawError;
 
@@ -123,7 +124,7 @@ mod tests {
     fn what_is_not_distinguishable_is_hollow() {
         let mut results = sample::results();
         let hollow = |results: &_| {
-            let figure = ratios::figure(&View::new(results)).unwrap();
+            let figure = ratios::figure(&View::new(results), "syscalls").unwrap();
             count(&figure.wide, "fill=\"none\" stroke=\"var(--s1)\" stroke-width=\"12\"")
         };
         assert_eq!(hollow(&results), 1);
@@ -136,8 +137,26 @@ mod tests {
     #[test]
     fn the_dearest_operation_comes_first() {
         let results = sample::results();
-        let chart = ratios::figure(&View::new(&results)).unwrap().wide;
+        let chart = ratios::figure(&View::new(&results), "syscalls").unwrap().wide;
         assert!(chart.find("getppid").unwrap() < chart.find("cpu_hash").unwrap());
+    }
+
+    #[test]
+    fn a_runtime_compared_with_itself_is_a_dot() {
+        let results = sample::rich();
+        assert!(ratios::noise(&View::new(&sample::results())).is_none());
+        let chart = ratios::noise(&View::new(&results)).unwrap().wide;
+        // Hollow dots are two circles.
+        assert_eq!(count(&chart, "<circle"), 2 * results.noise.len());
+    }
+
+    #[test]
+    fn every_surface_is_a_bar_as_long_as_its_distinct_calls() {
+        let results = sample::rich();
+        assert!(surface::figure(&View::new(&sample::results())).is_none());
+        let chart = surface::figure(&View::new(&results)).unwrap().wide;
+        assert_eq!(count(&chart, "<rect"), results.surfaces.len());
+        assert!(chart.contains("62 distinct") && chart.contains("24 distinct"), "{chart}");
     }
 
     #[test]

@@ -1,79 +1,132 @@
-//! What each operation costs compared with the baseline: a dot and its interval
-//! for each runtime, on a logarithmic axis with a line at "no difference".
+//! Factors: a dot and its interval for each runtime, one row for each metric, on
+//! a logarithmic axis with a line at "no difference".
 
 use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, DrawError, Drawn, Ink, Type, svg};
 use super::{Figure, Layout};
-use crate::schema::Ratio;
+use crate::schema::{NoiseFloor, Ratio};
 use crate::units::{self, Unit, count};
-use crate::view::{View, Wall, printable};
+use crate::view::{SYSCALLS, View, Wall, distinct, printable};
 
 const HEAD: f64 = 24.0;
 const FOOT: f64 = 26.0;
 
-/// Distance between the runtimes of one operation.
+/// Distance between the runtimes of one metric.
 const STAGGER: f64 = 11.0;
 
-struct Row<'v, 'a> {
-    operation: &'a str,
-    ratios: Vec<(&'v Wall<'a>, &'a Ratio)>,
+/// Width of a name before it is cut, in letters, beside and above its row.
+const LETTERS: (usize, usize) = (30, 52);
+
+/// What one metric is of another, for each runtime.
+struct Row {
+    name: String,
+    points: Vec<Point>,
 }
 
-impl Row<'_, '_> {
+struct Point {
+    series: usize,
+    factor: f64,
+    low: f64,
+    high: f64,
+    /// Not told apart from "no difference".
+    hollow: bool,
+}
+
+impl Row {
     fn largest(&self) -> f64 {
-        self.ratios.iter().map(|(_, ratio)| ratio.ratio).fold(0.0, f64::max)
+        self.points.iter().map(|point| point.factor).fold(0.0, f64::max)
     }
 }
 
-/// The chart, where any operation was compared, dearest operation first.
-pub fn figure(view: &View<'_>) -> Option<Figure> {
+/// Each metric of `workload` compared with the baseline, where any was; the
+/// probe's operations come dearest first, as their order says nothing.
+pub fn figure(view: &View<'_>, workload: &str) -> Option<Figure> {
     let baseline = view.walls.first()?;
-    let mut rows: Vec<Row<'_, '_>> = view
-        .operations()
+    let mut rows: Vec<Row> = view
+        .metrics(workload)
         .into_iter()
-        .map(|operation| Row { operation, ratios: compared(view, baseline, operation) })
-        .filter(|row| !row.ratios.is_empty())
+        .map(|metric| Row {
+            name: printable(metric),
+            points: compared(view, baseline, workload, metric),
+        })
+        .filter(|row| !row.points.is_empty())
         .collect();
-    rows.sort_by(|a, b| b.largest().total_cmp(&a.largest()));
-    (!rows.is_empty()).then(|| Figure::draw(|layout| chart(&rows, &baseline.label, layout)))
+    if workload == SYSCALLS {
+        rows.sort_by(|a, b| b.largest().total_cmp(&a.largest()));
+    }
+    let description = format!("Each metric as a multiple of {}", baseline.label);
+    let same = format!("same as {}", baseline.label);
+    (!rows.is_empty()).then(|| Figure::draw(|layout| chart(&rows, &description, &same, layout)))
 }
 
-fn compared<'v, 'a>(
-    view: &'v View<'a>,
-    baseline: &Wall<'a>,
-    operation: &str,
-) -> Vec<(&'v Wall<'a>, &'a Ratio)> {
-    let drawable = |ratio: &&Ratio| {
-        ratio.baseline == baseline.name && ratio.ratio.is_finite() && ratio.ratio > 0.0
+/// Each runtime compared with itself.
+pub fn noise(view: &View<'_>) -> Option<Figure> {
+    let floors = &view.results.noise;
+    let of = |workload: &str, metric: &str| {
+        let same = |f: &&NoiseFloor| f.workload == workload && f.metric == metric;
+        floors.iter().filter(same).filter_map(|floor| itself(view, floor)).collect()
     };
+    let mut rows = Vec::new();
+    for workload in distinct(floors.iter().map(|floor| floor.workload.as_str())) {
+        let mine = floors.iter().filter(|floor| floor.workload == workload);
+        for metric in distinct(mine.map(|floor| floor.metric.as_str())) {
+            let name = format!("{}: {}", printable(workload), printable(metric));
+            rows.push(Row { name, points: of(workload, metric) });
+        }
+    }
+    rows.retain(|row| !row.points.is_empty());
+    let description = "Each runtime compared with itself";
+    (!rows.is_empty()).then(|| Figure::draw(|layout| chart(&rows, description, "same", layout)))
+}
+
+fn itself(view: &View<'_>, floor: &NoiseFloor) -> Option<Point> {
+    let wall = view.walls.iter().find(|wall| wall.name == floor.runtime)?;
+    let (factor, low, high) = (floor.ratio, floor.low, floor.high);
+    let hollow = low <= 1.0 && 1.0 <= high;
+    drawable(factor).then_some(Point { series: wall.series, factor, low, high, hollow })
+}
+
+fn compared(view: &View<'_>, baseline: &Wall<'_>, workload: &str, metric: &str) -> Vec<Point> {
+    let chosen = |ratio: &&Ratio| ratio.baseline == baseline.name && drawable(ratio.ratio);
     view.walls
         .iter()
         .filter(|wall| wall.name != baseline.name)
         .filter_map(|wall| {
-            let ratios = view.ratios("syscalls", operation, wall.name);
-            ratios.into_iter().find(drawable).map(|ratio| (wall, ratio))
+            let ratio = view.ratios(workload, metric, wall.name).into_iter().find(chosen)?;
+            Some(Point {
+                series: wall.series,
+                factor: ratio.ratio,
+                low: ratio.low,
+                high: ratio.high,
+                hollow: !ratio.distinguishable,
+            })
         })
         .collect()
 }
 
-fn chart(rows: &[Row<'_, '_>], baseline: &str, layout: Layout) -> Result<String, DrawError> {
+fn drawable(factor: f64) -> bool {
+    factor.is_finite() && factor > 0.0
+}
+
+fn chart(
+    rows: &[Row],
+    description: &str,
+    same: &str,
+    layout: Layout,
+) -> Result<String, DrawError> {
     let width = layout.width();
-    let most = rows.iter().map(|row| row.ratios.len()).max().unwrap_or(1);
+    let most = rows.iter().map(|row| row.points.len()).max().unwrap_or(1);
     let (left, right, pitch) = match layout {
-        Layout::Wide => (190.0, width - 64.0, STAGGER * count(most) + 14.0),
+        Layout::Wide => (220.0, width - 64.0, STAGGER * count(most) + 14.0),
         Layout::Narrow => (12.0, width - 46.0, STAGGER * count(most) + 30.0),
     };
-    let ends = |ratio: &Ratio| [ratio.ratio, ratio.low, ratio.high];
-    let values: Vec<f64> = rows
-        .iter()
-        .flat_map(|row| row.ratios.iter().flat_map(|(_, ratio)| ends(ratio)))
-        .chain([1.0])
-        .collect();
+    let ends = |point: &Point| [point.factor, point.low, point.high];
+    let values: Vec<f64> =
+        rows.iter().flat_map(|row| row.points.iter().flat_map(ends)).chain([1.0]).collect();
     let axis = Axis::logarithmic(&values, left, right);
     let bottom = HEAD + pitch * count(rows.len());
-    let description = format!("Cost of each operation as a multiple of {baseline}");
-    svg(width, bottom + FOOT, &description, |canvas| {
-        grid(canvas, &axis, baseline, layout, bottom)?;
+    svg(width, bottom + FOOT, description, |canvas| {
+        grid(canvas, &axis, same, layout, bottom)?;
         for (index, row) in rows.iter().enumerate() {
             draw_row(canvas, row, &axis, layout, (HEAD + count(index) * pitch, pitch))?;
         }
@@ -81,13 +134,7 @@ fn chart(rows: &[Row<'_, '_>], baseline: &str, layout: Layout) -> Result<String,
     })
 }
 
-fn grid(
-    canvas: &Canvas<'_>,
-    axis: &Axis,
-    baseline: &str,
-    layout: Layout,
-    bottom: f64,
-) -> Drawn {
+fn grid(canvas: &Canvas<'_>, axis: &Axis, same: &str, layout: Layout, bottom: f64) -> Drawn {
     let muted = Type::label(Ink::Muted);
     let most = if layout == Layout::Wide { 10 } else { 5 };
     for tick in axis.ticks(Unit::Count, most) {
@@ -98,9 +145,8 @@ fn grid(
     }
     let one = axis.at(1.0);
     canvas.line((one, HEAD - 4.0), (one, bottom), Ink::Text, 1.5)?;
-    let label = format!("same as {baseline}");
     // The line at 1 is usually near the left edge: write away from it.
-    canvas.text(&label, (one, HEAD - 13.0), Anchor::Start, muted)
+    canvas.text(same, (one, HEAD - 13.0), Anchor::Start, muted)
 }
 
 /// 1, 10, 0.1, 10,000: exact, as ticks are round.
@@ -115,15 +161,15 @@ fn plain_factor(tick: f64) -> String {
 
 fn draw_row(
     canvas: &Canvas<'_>,
-    row: &Row<'_, '_>,
+    row: &Row,
     axis: &Axis,
     layout: Layout,
     (top, pitch): (f64, f64),
 ) -> Drawn {
     canvas.line((0.0, top), (layout.width(), top), Ink::Grid, 0.6)?;
-    let name = printable(row.operation);
+    let name = shortened(&row.name, layout);
     let text = Type::label(Ink::Text);
-    let height = STAGGER * count(row.ratios.len().saturating_sub(1));
+    let height = STAGGER * count(row.points.len().saturating_sub(1));
     let first = match layout {
         Layout::Wide => {
             canvas.text(&name, (0.0, top + pitch / 2.0), Anchor::Start, text)?;
@@ -137,22 +183,34 @@ fn draw_row(
             top + 28.0
         }
     };
-    for (index, (wall, ratio)) in row.ratios.iter().enumerate() {
-        let y = first + STAGGER * count(index);
-        let ink = Ink::Series(wall.series);
-        if ratio.low.is_finite() && ratio.high.is_finite() && ratio.low > 0.0 {
-            canvas.line((axis.at(ratio.low), y), (axis.at(ratio.high), y), ink, 2.0)?;
-        }
-        let center = (axis.at(ratio.ratio), y);
-        if ratio.distinguishable {
-            canvas.dot(center, 4.0, ink, 1.0)?;
-        } else {
-            canvas.dot(center, 4.0, Ink::Page, 1.0)?;
-            canvas.ring(center, 3.6, ink, 1.5)?;
-        }
-        let beside = (axis.at(ratio.ratio.max(ratio.high)) + 9.0, y);
-        let small = Type { size: 10.5, ink: Ink::Muted, bold: false };
-        canvas.text(&units::times(ratio.ratio), beside, Anchor::Start, small)?;
+    for (index, point) in row.points.iter().enumerate() {
+        draw_point(canvas, point, axis, first + STAGGER * count(index))?;
     }
     Ok(())
+}
+
+fn draw_point(canvas: &Canvas<'_>, point: &Point, axis: &Axis, y: f64) -> Drawn {
+    let ink = Ink::Series(point.series);
+    if point.low.is_finite() && point.high.is_finite() && point.low > 0.0 {
+        canvas.line((axis.at(point.low), y), (axis.at(point.high), y), ink, 2.0)?;
+    }
+    let center = (axis.at(point.factor), y);
+    if point.hollow {
+        canvas.dot(center, 4.0, Ink::Page, 1.0)?;
+        canvas.ring(center, 3.6, ink, 1.5)?;
+    } else {
+        canvas.dot(center, 4.0, ink, 1.0)?;
+    }
+    let beside = (axis.at(point.factor.max(point.high)) + 9.0, y);
+    let small = Type { size: 10.5, ink: Ink::Muted, bold: false };
+    canvas.text(&units::times(point.factor), beside, Anchor::Start, small)
+}
+
+/// A name that fits beside or above its row.
+fn shortened(name: &str, layout: Layout) -> String {
+    let most = if layout == Layout::Wide { LETTERS.0 } else { LETTERS.1 };
+    if name.chars().count() <= most {
+        return name.to_owned();
+    }
+    name.chars().take(most - 1).chain(['…']).collect()
 }

@@ -1,15 +1,16 @@
 //! Tables about the run itself: the machine, the runtimes, what was left out.
 
 use super::{Table, figures, plain, with, words};
+use crate::badge;
 use crate::gaps::Gap;
 use crate::units::{Unit, elapsed, float, whole};
-use crate::view::{View, kvm_badge, printable};
+use crate::view::{View, printable};
 
 /// The machine the figures belong to.
 pub fn host(view: &View<'_>) -> Table {
     let host = &view.results.host;
     let mut table = Table::new([words("Host"), words("")]);
-    let kvm = kvm_badge(host.kvm.as_ref(), host.virtualised);
+    let kvm = badge::text(view.results);
     let kvm = host.kvm.as_ref().map_or_else(
         || kvm.clone(),
         |found| format!("{kvm}, API version {}", found.api_version),

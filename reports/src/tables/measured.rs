@@ -4,10 +4,14 @@ use std::collections::BTreeSet;
 
 use super::{Datum, Table, figures, nothing, plain, with, words};
 use crate::clocks::{self, FIRST_OUTPUT, Phase};
-use crate::operations::meaning;
 use crate::schema::{Cell, DensitySample, Fit};
-use crate::units::{Measured, NO_FIGURE, Unit, count, float, probability, times, whole};
-use crate::view::{NOT_FROM_ZERO, View, Wall, is_within_noise, median, printable, slope};
+use crate::units::{
+    Measured, NO_FIGURE, Unit, count, float, many, probability, ratio, times, whole,
+};
+use crate::view::{
+    NOT_DISTINGUISHABLE, NOT_FROM_ZERO, TOO_FEW, View, Wall, is_within_noise, median,
+    printable, slope,
+};
 
 /// Start time of each runtime.
 pub fn starts(view: &View<'_>) -> Table {
@@ -20,7 +24,7 @@ pub fn starts(view: &View<'_>) -> Table {
     for wall in &view.walls {
         let Some(cell) = view.start(wall.name) else { continue };
         let compared = view
-            .ratios(&cell.workload, &cell.metric, wall.name)
+            .chief_ratios(cell)
             .into_iter()
             .map(|ratio| format!("{} ({})", view.compared(ratio), probability(ratio.p_value)))
             .collect::<Vec<_>>();
@@ -41,14 +45,14 @@ fn summary(cell: &Cell) -> Vec<Datum> {
     let percentile =
         |value: Option<f64>| plain(value.map_or(NO_FIGURE.to_owned(), |v| unit.show(v)));
     vec![
-        plain(whole(cell.n.try_into().unwrap_or(u64::MAX))),
+        plain(many(cell.n)),
         beside(median(cell)),
         percentile(cell.p90),
         percentile(cell.p99),
         plain(unit.show(cell.min)),
         plain(unit.show(cell.max)),
         plain(unit.show(cell.mad)),
-        plain(whole(cell.outliers.try_into().unwrap_or(u64::MAX))),
+        plain(many(cell.outliers)),
     ]
 }
 
@@ -192,34 +196,6 @@ pub fn memory_split(view: &View<'_>) -> Table {
     table
 }
 
-/// Each operation in each runtime, and what that is of the baseline.
-pub fn operations(view: &View<'_>) -> Table {
-    let operations = view.operations();
-    let walls: Vec<&Wall<'_>> = view
-        .walls
-        .iter()
-        .filter(|w| operations.iter().any(|op| view.cell("syscalls", op, w.name).is_some()))
-        .collect();
-    let mut table = Table::new(
-        [words("Operation")].into_iter().chain(walls.iter().map(|wall| figures(&wall.label))),
-    );
-    for operation in operations {
-        let mut row = vec![with(printable(operation), meaning(operation).unwrap_or_default())];
-        for wall in &walls {
-            let cell = view.cell("syscalls", operation, wall.name);
-            row.push(cell.map_or_else(nothing, |cell| operation_cell(view, cell)));
-        }
-        table.rows.push(row);
-    }
-    table
-}
-
-fn operation_cell(view: &View<'_>, cell: &Cell) -> Datum {
-    let ratios = view.chief_ratios(cell).into_iter();
-    let aside: Vec<String> = ratios.map(|ratio| view.compared(ratio)).collect();
-    with(median(cell).to_string(), aside.join("\n"))
-}
-
 /// KVM's own counters at the end of each microVM's median start.
 pub fn kvm_counters(view: &View<'_>) -> Table {
     let columns: Vec<_> = view
@@ -266,6 +242,37 @@ pub fn every_cell(view: &View<'_>) -> Table {
     table
 }
 
+/// Every comparison of the results, for the appendix.
+pub fn every_ratio(view: &View<'_>) -> Table {
+    let mut table = Table::new([
+        words("Workload"),
+        words("Metric"),
+        words("Runtime"),
+        words("Compared with"),
+        figures("Ratio [95 %]"),
+        figures("Permutation test"),
+        words("Difference"),
+    ]);
+    for found in &view.results.ratios {
+        let figure = ratio(found.ratio, found.low, found.high);
+        let verdict = match (&figure.interval, found.distinguishable) {
+            (_, true) => "yes",
+            (Some(_), false) => NOT_DISTINGUISHABLE,
+            (None, false) => TOO_FEW,
+        };
+        table.rows.push(vec![
+            plain(printable(&found.workload)),
+            plain(printable(&found.metric)),
+            plain(view.label(&found.runtime)),
+            plain(view.label(&found.baseline)),
+            beside(figure),
+            plain(probability(found.p_value)),
+            plain(verdict),
+        ]);
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,21 +293,12 @@ mod tests {
             phases(&view),
             memory(&view),
             memory_split(&view),
-            operations(&view),
             kvm_counters(&view),
             every_cell(&view),
         ] {
             assert!(!table.is_empty());
             assert!(table.rows.iter().all(|row| row.len() == table.head.len()), "{table:?}");
         }
-    }
-
-    #[test]
-    fn a_missing_difference_is_said_in_words() {
-        let results = sample::results();
-        let shown = text(&operations(&View::new(&results)));
-        assert!(shown.contains("1.00× native [0.95, 1.06], not distinguishable"), "{shown}");
-        assert!(shown.contains("1.36× native [1.29, 1.44]"), "{shown}");
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! The tables of a report, before anyone decides what a table looks like:
 //! terminal, Markdown and HTML print the same cells.
 
+mod evidence;
 mod host;
 mod measured;
+mod workloads;
 
+pub use evidence::{isolation, observations, spaced, surfaces, system_calls, virtualisation};
 pub use host::{host, method, omissions, runtimes};
 pub use measured::{
-    every_cell, kvm_counters, memory, memory_split, operations, phases, starts,
+    every_cell, every_ratio, kvm_counters, memory, memory_split, phases, starts,
 };
+pub use workloads::{folklore, noise, operations, workload};
 
 use crate::units::NO_FIGURE;
 

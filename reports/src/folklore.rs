@@ -1,0 +1,354 @@
+//! What people say about containers and virtual machines, and what this run says
+//! about it: one function for each saying, each ending in a verdict and the
+//! figure it rests on.
+
+use crate::clocks::START_METRIC;
+use crate::isolation::{Score, score};
+use crate::operations::is_control;
+use crate::schema::{AttemptOutcome, Fit};
+use crate::units::{Unit, many, rounded, times};
+use crate::view::{BOOT, MARK, SYSCALLS, View, Wall, is_within_noise, slope};
+
+/// The kernel is called "natively" up to this many times the native cost. Ours:
+/// half as much again is more than noise, and less than anybody notices.
+const NEAR_NATIVE: f64 = 1.5;
+
+/// Memory is "no more" within this factor of another, for the same reason.
+const NO_MORE: f64 = 1.1;
+
+/// What the evidence says of a saying.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is so here.
+    Confirmed,
+    /// It is not so here.
+    Refuted,
+    /// This run on this host cannot tell.
+    Undecided,
+}
+
+impl Verdict {
+    /// In words.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Refuted => "refuted",
+            Self::Undecided => "not decidable on this host",
+        }
+    }
+
+    /// Chooses its colour.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Refuted => "refuted",
+            Self::Undecided => "undecided",
+        }
+    }
+}
+
+/// One saying, judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// What people say.
+    pub saying: &'static str,
+    /// Whether it is so.
+    pub verdict: Verdict,
+    /// The figure.
+    pub figure: String,
+    /// Section with the chart or table the figure is from, where there is one.
+    pub anchor: Option<&'static str>,
+}
+
+/// The two walls a saying is about: ours where they took part, as the first of
+/// their kind.
+struct Walls<'v, 'a> {
+    view: &'v View<'a>,
+    native: Option<&'v Wall<'a>>,
+    container: Option<&'v Wall<'a>>,
+    microvm: Option<&'v Wall<'a>>,
+}
+
+type Judged = (Verdict, String);
+
+/// A saying, its section and the rule that judges it.
+type Saying = (&'static str, &'static str, fn(&Walls<'_, '_>) -> Option<Judged>);
+
+const SAYINGS: [Saying; 10] = [
+    ("Containers start faster than virtual machines.", "start", starts_faster),
+    (
+        "A container takes no more memory than any other executable.",
+        "memory",
+        no_more_than_an_executable,
+    ),
+    ("A virtual machine carries a guest OS and is resource-intensive.", "memory", intensive),
+    ("Containers have native access to the kernel.", "kernel", native_access),
+    (
+        "Virtual machines have only virtual access, through a hypervisor.",
+        "kernel",
+        virtual_access,
+    ),
+    (
+        "A container is isolated from the host by default and reaches only what it was given.",
+        "isolation",
+        isolated_by_default,
+    ),
+    (
+        "Containers isolate on the level of processes, virtual machines on that of machines.",
+        "isolation",
+        level_of_isolation,
+    ),
+    ("Containers are ephemeral, virtual machines persistent.", "workloads", |_| None),
+    ("The same image runs the same everywhere.", "host", runs_the_same),
+    ("Containers give the higher density.", "memory", higher_density),
+];
+
+/// Every saying with its verdict.
+pub fn rows(view: &View<'_>) -> Vec<Row> {
+    let first = |kind: &str| {
+        view.walls.iter().find(|wall| match wall.info {
+            Some(info) => info.isolation == kind && info.unavailable.is_empty(),
+            None => wall.name == kind,
+        })
+    };
+    let walls = Walls {
+        view,
+        native: first("native"),
+        container: first("container"),
+        microvm: first("microvm"),
+    };
+    SAYINGS
+        .iter()
+        .map(|&(saying, anchor, judge)| match judge(&walls) {
+            Some((verdict, figure)) => Row { saying, verdict, figure, anchor: Some(anchor) },
+            None => {
+                let figure = "nothing in this run measured it".to_owned();
+                Row { saying, verdict: Verdict::Undecided, figure, anchor: None }
+            }
+        })
+        .collect()
+}
+
+fn starts_faster(walls: &Walls<'_, '_>) -> Option<Judged> {
+    let (container, microvm) = (walls.container?, walls.microvm?);
+    let view = walls.view;
+    let (fast, slow) = (view.start(container.name)?, view.start(microvm.name)?);
+    let figure = format!(
+        "{} starts in {}, {} in {}: {}",
+        container.label,
+        Unit::Nanoseconds.show(fast.median),
+        microvm.label,
+        Unit::Nanoseconds.show(slow.median),
+        times(slow.median / fast.median)
+    );
+    // The pair is compared one way round only, the way the runtimes are listed.
+    let between = |above: &str, below: &str| {
+        let mut ratios = view.ratios(BOOT, START_METRIC, above).into_iter();
+        ratios.find(|ratio| ratio.baseline == below)
+    };
+    let ratio = between(microvm.name, container.name)
+        .or_else(|| between(container.name, microvm.name))?;
+    if !ratio.distinguishable {
+        return Some((Verdict::Undecided, format!("{figure}, not distinguishable")));
+    }
+    if slow.median < fast.median {
+        return Some((Verdict::Refuted, figure));
+    }
+    Some(walls.unless_emulated(Verdict::Confirmed, figure))
+}
+
+fn no_more_than_an_executable(walls: &Walls<'_, '_>) -> Option<Judged> {
+    let (container, native) = (walls.container?, walls.native?);
+    let (ours, plain, way) = walls.slopes(container, native)?;
+    let kernel = walls.kernel_memory(container).map_or_else(String::new, |bytes| {
+        format!("; its cgroup is charged {} of kernel memory besides", Unit::Bytes.show(bytes))
+    });
+    let figure = format!("{}, {} natively ({way}){kernel}", slope(ours), slope(plain));
+    let verdict = if ours.slope_low > plain.slope_high {
+        Verdict::Refuted
+    } else if ours.slope_high <= plain.slope * NO_MORE {
+        Verdict::Confirmed
+    } else {
+        Verdict::Undecided
+    };
+    Some((verdict, figure))
+}
+
+fn intensive(walls: &Walls<'_, '_>) -> Option<Judged> {
+    let (dear, cheap, way) = walls.slopes(walls.microvm?, walls.container?)?;
+    let figure = format!(
+        "{} for each idle microVM, {} for each container ({way})",
+        slope(dear),
+        slope(cheap)
+    );
+    Some((heavier(dear, cheap), figure))
+}
+
+fn higher_density(walls: &Walls<'_, '_>) -> Option<Judged> {
+    let (dear, cheap, way) = walls.slopes(walls.microvm?, walls.container?)?;
+    let in_a_gibibyte = |fit: &Fit| rounded((1_073_741_824.0 / fit.slope).floor());
+    if dear.slope <= 0.0 || cheap.slope <= 0.0 {
+        return None;
+    }
+    let figure = format!(
+        "1 GiB holds {} idle containers or {} idle microVMs, by the slopes ({way})",
+        in_a_gibibyte(cheap),
+        in_a_gibibyte(dear)
+    );
+    Some((heavier(dear, cheap), figure))
+}
+
+/// The first slope is above the second, as far as their intervals tell.
+fn heavier(dear: &Fit, cheap: &Fit) -> Verdict {
+    if dear.slope_low > cheap.slope_high {
+        Verdict::Confirmed
+    } else if dear.slope_high < cheap.slope_low {
+        Verdict::Refuted
+    } else {
+        Verdict::Undecided
+    }
+}
+
+fn native_access(walls: &Walls<'_, '_>) -> Option<Judged> {
+    let (middle, figure) = walls.kernel_factors(walls.container?)?;
+    let verdict = if middle <= NEAR_NATIVE { Verdict::Confirmed } else { Verdict::Refuted };
+    Some((verdict, figure))
+}
+
+fn virtual_access(walls: &Walls<'_, '_>) -> Option<Judged> {
+    let (middle, figure) = walls.kernel_factors(walls.microvm?)?;
+    let verdict = if middle <= NEAR_NATIVE { Verdict::Refuted } else { Verdict::Confirmed };
+    Some(walls.unless_emulated(verdict, figure))
+}
+
+fn isolated_by_default(walls: &Walls<'_, '_>) -> Option<Judged> {
+    let container = walls.container?;
+    let score = score(walls.view, container.name)?;
+    let verdict = if score.reached.is_empty() { Verdict::Confirmed } else { Verdict::Refuted };
+    Some((verdict, format!("{}: {}", container.label, said(&score))))
+}
+
+fn level_of_isolation(walls: &Walls<'_, '_>) -> Option<Judged> {
+    let (container, microvm) = (walls.container?, walls.microvm?);
+    let view = walls.view;
+    let (shared, own) = (score(view, container.name)?, score(view, microvm.name)?);
+    let stopped_inside = |name: &str| {
+        crate::isolation::of(view, name, container.name).is_some_and(|attempt| {
+            matches!(attempt.outcome, AttemptOutcome::Refused | AttemptOutcome::Limited)
+        })
+    };
+    let freed = own.contained.iter().filter(|name| stopped_inside(name)).count();
+    let figure = format!(
+        "{freed} of {} attempts that the container's shared kernel stops are let through by the \
+         microVM's own, against itself; {} reach the host from the microVM, {} from the container",
+        own.made,
+        own.reached.len(),
+        shared.reached.len()
+    );
+    let verdict = if own.reached.len() > shared.reached.len() {
+        Verdict::Refuted
+    } else if freed > 0 {
+        Verdict::Confirmed
+    } else {
+        Verdict::Undecided
+    };
+    Some((verdict, figure))
+}
+
+fn runs_the_same(walls: &Walls<'_, '_>) -> Option<Judged> {
+    let results = walls.view.results;
+    let names = crate::view::distinct(results.boot.iter().map(|s| s.runtime.as_str()));
+    let expected = results.boot.first()?.exit_code;
+    if names.len() < 2 {
+        return None;
+    }
+    let other = results.boot.iter().find(|sample| sample.exit_code != expected);
+    let starts = many(results.boot.len());
+    Some(match other {
+        None => {
+            let figure = format!(
+                "{starts} starts of one image behind {} runtimes, each with exit code {expected}",
+                names.len()
+            );
+            (Verdict::Confirmed, figure)
+        }
+        Some(sample) => {
+            let runtime = walls.view.label(&sample.runtime);
+            let figure =
+                format!("{runtime} ended with exit code {}, not {expected}", sample.exit_code);
+            (Verdict::Refuted, figure)
+        }
+    })
+}
+
+fn said(score: &Score<'_>) -> String {
+    let names: Vec<String> =
+        score.reached.iter().map(|name| crate::tables::spaced(name)).collect();
+    let which =
+        if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+    format!("{} of {} attempts reached the host{which}", score.reached.len(), score.made)
+}
+
+impl Walls<'_, '_> {
+    /// What is slow where guest kernels are emulated may be fast elsewhere.
+    fn unless_emulated(&self, verdict: Verdict, figure: String) -> Judged {
+        if self.view.emulated() {
+            let why = format!("{figure}; {MARK} but this KVM emulates the guest's kernel");
+            (Verdict::Undecided, why)
+        } else {
+            (verdict, figure)
+        }
+    }
+
+    /// Memory for each further sandbox of both: of the host, unless one of the
+    /// two does not rise beyond noise; then of their processes.
+    fn slopes(&self, one: &Wall<'_>, other: &Wall<'_>) -> Option<(&Fit, &Fit, &'static str)> {
+        let pair = |metric| {
+            Some((self.view.fit(one.name, metric)?, self.view.fit(other.name, metric)?))
+        };
+        let rising =
+            pair("used_bytes").filter(|(a, b)| !is_within_noise(a) && !is_within_noise(b));
+        let host = rising.map(|(a, b)| (a, b, "host memory"));
+        host.or_else(|| pair("pss_bytes").map(|(a, b)| (a, b, "PSS of the processes")))
+    }
+
+    /// Kernel memory charged to one sandbox's cgroup, bytes, at the largest
+    /// number of sandboxes.
+    fn kernel_memory(&self, wall: &Wall<'_>) -> Option<f64> {
+        let mine = self.view.results.density.iter().filter(|s| s.runtime == wall.name);
+        let largest = mine.filter(|s| s.count > 0).max_by_key(|sample| sample.count)?;
+        Some(crate::units::float(largest.kernel_bytes?) / f64::from(largest.count))
+    }
+
+    /// The factor in the middle of the operations that need the kernel, and a
+    /// sentence that names the dearest.
+    fn kernel_factors(&self, wall: &Wall<'_>) -> Option<(f64, String)> {
+        let native = self.native?;
+        let mut factors: Vec<(f64, &str)> = self
+            .view
+            .operations()
+            .into_iter()
+            .filter(|operation| !is_control(operation))
+            .filter_map(|operation| {
+                let ratios = self.view.ratios(SYSCALLS, operation, wall.name);
+                let ratio = ratios.into_iter().find(|r| r.baseline == native.name)?;
+                ratio.ratio.is_finite().then_some((ratio.ratio, operation))
+            })
+            .collect();
+        factors.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (dearest, operation) = factors.last()?;
+        let (middle, _) = factors.get((factors.len() - 1) / 2)?;
+        let figure = format!(
+            "{} operations cost {} native in the middle, {operation} the most with {} \
+             (near native: up to {})",
+            many(factors.len()),
+            times(*middle),
+            times(*dearest),
+            times(NEAR_NATIVE)
+        );
+        Some((*middle, figure))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! The first screen as one table: a row for each wall, a column for each
+//! question, so that a reader sees what each costs and what it buys in one look.
+
+use crate::overview::{Answer, Question};
+
+/// The table.
+#[derive(Debug, Clone, Default)]
+pub struct Glance {
+    /// Title and explanation of each column, and whether it begins what is bought.
+    pub columns: Vec<Column>,
+    /// How many of the columns are costs.
+    pub costs: usize,
+    /// How many are not.
+    pub buys: usize,
+    /// The walls.
+    pub rows: Vec<Row>,
+}
+
+/// One question.
+#[derive(Debug, Clone)]
+pub struct Column {
+    /// Two words.
+    pub title: &'static str,
+    /// What the figures are.
+    pub about: String,
+    /// The first column of what a wall buys: a line is drawn before it.
+    pub turns: bool,
+}
+
+/// One wall.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// Chooses the colour.
+    pub series: usize,
+    /// The runtime.
+    pub label: String,
+    /// An answer to each question, where there is one, and whether a line is
+    /// drawn before it.
+    pub answers: Vec<(Option<Answer>, bool)>,
+}
+
+/// The answers, the other way round.
+pub fn glance(questions: &[Question]) -> Glance {
+    let costs = questions.iter().filter(|question| !question.buys).count();
+    let turns = |index: usize| index == costs && costs > 0;
+    let columns = questions.iter().enumerate().map(|(index, question)| Column {
+        title: question.title,
+        about: question.about.clone(),
+        turns: turns(index),
+    });
+    let mut walls: Vec<(usize, &str)> = questions
+        .iter()
+        .flat_map(|question| question.answers.iter().map(|a| (a.series, a.label.as_str())))
+        .collect();
+    walls.sort_unstable();
+    walls.dedup();
+    let rows = walls.into_iter().map(|(series, label)| Row {
+        series,
+        label: label.to_owned(),
+        answers: questions
+            .iter()
+            .enumerate()
+            .map(|(index, question)| {
+                let answer = question.answers.iter().find(|answer| answer.series == series);
+                (answer.cloned(), turns(index))
+            })
+            .collect(),
+    });
+    Glance {
+        columns: columns.collect(),
+        costs,
+        buys: questions.len() - costs,
+        rows: rows.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::overview::questions;
+    use crate::sample;
+    use crate::view::View;
+
+    #[test]
+    fn every_wall_is_a_row_with_every_answer_in_its_column() {
+        let mut results = sample::rich();
+        results.surfaces.retain(|surface| surface.runtime != "runsc");
+        let questions = questions(&View::new(&results));
+        let shown = glance(&questions);
+        assert_eq!((shown.costs, shown.buys, shown.rows.len()), (4, 2, 8));
+        assert!(shown.rows.iter().all(|row| row.answers.len() == shown.columns.len()));
+        let turns: Vec<bool> = shown.columns.iter().map(|column| column.turns).collect();
+        assert_eq!(turns, [false, false, false, false, true, false]);
+        let runsc = &shown.rows[5];
+        assert_eq!(runsc.label, "runsc");
+        assert!(runsc.answers[5].0.is_none() && runsc.answers[4].0.is_some());
+    }
+}
