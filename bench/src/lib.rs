@@ -11,12 +11,16 @@
 
 #![deny(missing_docs)]
 
+mod budget;
+mod draft;
 pub mod host;
 mod memory;
 mod native;
+mod overhead;
 mod poll;
 mod profile;
 mod progress;
+mod resume;
 mod run;
 mod sampling;
 mod sandbox;
@@ -26,9 +30,11 @@ mod summary;
 mod time;
 mod workloads;
 
+pub use draft::{Checkpoint, NoCheckpoint};
 pub use native::NativeRuntime;
-pub use profile::{Blocks, Ladder, Profile};
+pub use profile::{Blocks, Extent, Ladder, Profile};
 pub use progress::{Progress, Silent};
+pub use resume::ResumeError;
 pub use run::{BenchConfig, BenchError, Candidate, run};
 pub use stop::Stop;
 

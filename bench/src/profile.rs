@@ -24,6 +24,19 @@ pub struct Blocks {
     pub max_weight: u32,
 }
 
+/// What bounds a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Extent {
+    /// What the profile says.
+    #[default]
+    Profile,
+    /// Exactly this many counted blocks of every workload that has blocks,
+    /// however long they take.
+    Blocks(u32),
+    /// This much time, spent where figures are least certain.
+    Time(Duration),
+}
+
 /// How far the number of idle sandboxes rises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ladder {
@@ -63,6 +76,15 @@ pub struct Profile {
 const MIB: u64 = 1 << 20;
 
 impl Profile {
+    /// With exactly `count` counted blocks wherever there are blocks.
+    #[must_use]
+    pub fn with_blocks(mut self, count: u32) -> Self {
+        for blocks in [&mut self.boot, &mut self.syscalls] {
+            *blocks = Blocks { min: count, max: count, budget: Duration::MAX, ..*blocks };
+        }
+        self
+    }
+
     /// Answers a newcomer's question: under 12 minutes even where a microVM takes
     /// 10 s to boot, a minute or two where it takes 100 ms.
     ///

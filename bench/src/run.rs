@@ -1,21 +1,28 @@
 //! A whole run: from runtimes and their bundles to results.
 
-use std::time::{Instant, SystemTime};
+use std::error::Error;
+use std::time::SystemTime;
 
 use bulkhead_reports::schema::{
-    BootSample, Host, Omission, Results, Run, RuntimeInfo, SCHEMA_VERSION,
+    BootSample, Effort, Host, Results, Run, RuntimeInfo, SCHEMA_VERSION,
 };
 use bulkhead_runtime::{Availability, Bundle, Isolation, Runtime};
 use rand::SeedableRng;
 
-use crate::profile::Profile;
+use crate::draft::{Checkpoint, Draft};
+use crate::profile::{Extent, Profile};
 use crate::progress::Progress;
+use crate::resume::{self, ResumeError};
+use crate::sampling::Stopped;
 use crate::sandbox::Contender;
 use crate::statistics::{Generator, median};
 use crate::stop::Stop;
 use crate::summary::Summary;
-use crate::workloads::{Bench, Boot, Density, Samples, Syscalls, Workload};
-use crate::{host, time};
+use crate::workloads::{Bench, Boot, Density, Samples, Syscalls, Tracks, Workload};
+use crate::{budget, host, overhead, time};
+
+/// Why a workload has no samples in a run that was interrupted.
+pub const INTERRUPTED: &str = "the run was interrupted before it";
 
 /// A guest kernel that needs this many instructions emulated to boot has all of
 /// them emulated. With hardware virtualisation only accesses to devices are:
@@ -27,6 +34,10 @@ const EMULATED_KERNEL_INSTRUCTIONS: f64 = 500_000.0;
 pub struct BenchConfig {
     /// How much is measured.
     pub profile: Profile,
+    /// What bounds the run, if not the profile.
+    pub extent: Extent,
+    /// Results of an interrupted run to go on with.
+    pub earlier: Option<Results>,
     /// Seed of every random choice.
     pub seed: u64,
     /// The probe's path in the image.
@@ -75,6 +86,12 @@ pub enum BenchError {
     /// Two runtimes of the same name could not be told apart in the results.
     #[error("two runtimes are called `{0}`")]
     SameName(String),
+    /// The interrupted run was another one.
+    #[error("cannot go on with the interrupted run")]
+    Resume(#[from] ResumeError),
+    /// What will be measured could not be kept.
+    #[error("cannot keep results, so nothing was measured")]
+    Checkpoint(#[source] Box<dyn Error + Send + Sync>),
 }
 
 /// Measures every workload with every candidate that can take part.
@@ -91,81 +108,133 @@ pub fn run(
     candidates: &[Candidate<'_>],
     stop: Stop<'_>,
     progress: &dyn Progress,
+    checkpoint: &dyn Checkpoint,
 ) -> Result<Results, BenchError> {
-    let (started, clock) = (SystemTime::now(), Instant::now());
     let candidates = baseline_first(candidates)?;
     let runtimes: Vec<RuntimeInfo> = candidates.iter().map(info).collect();
     let contenders = contenders(&candidates, &runtimes)?;
     let names: Vec<String> = contenders.iter().map(|c| c.name().to_owned()).collect();
-    let mut host = host::describe();
+    let twice = cheapest_wall(&contenders);
+    let mut frame = frame(config, runtimes);
+    let (samples, tracks) = match &config.earlier {
+        Some(earlier) => resume::take_over(earlier, &mut frame)?,
+        None => (Samples::default(), Tracks::new()),
+    };
+    if let (true, Some(first)) =
+        (frame.effort.request_to_call_ns.is_empty(), contenders.first())
+    {
+        frame.effort.request_to_call_ns = overhead::request_to_call_ns(first.bundle, stop);
+    }
 
     let mut bench = Bench {
         contenders,
+        twice,
         program: &config.program,
-        profile: config.profile,
-        generator: Generator::seed_from_u64(config.seed),
+        profile: match config.extent {
+            Extent::Blocks(count) => config.profile.with_blocks(count),
+            Extent::Profile | Extent::Time(_) => config.profile,
+        },
+        seed: config.seed,
+        until: None,
         stop,
         progress,
-        samples: Samples::default(),
+        draft: Draft::new(frame, checkpoint),
+        samples,
+        tracks,
     };
-    let partial = measure(&mut bench).is_err();
-    let samples = bench.samples;
+    // Where nothing can be kept is better found out now than in an hour.
+    bench.draft.save(&bench.samples, &bench.tracks).map_err(BenchError::Checkpoint)?;
+    let partial = measure(&mut bench, config.extent).is_err();
 
-    note_emulation(&mut host, &samples.boot);
     // A generator of its own: the figures can be computed again from the samples.
     let mut generator = Generator::seed_from_u64(config.seed);
-    let summary = Summary { runtimes: &names, samples: &samples, noise_floor: 0.0 };
-    let (cells, ratios) = summary.tables(&mut generator);
+    let twice = twice.map(|index| names[index].as_str());
+    let summary = Summary { runtimes: &names, samples: &bench.samples, twice };
+    let tables = summary.tables(&mut generator);
     let fits = summary.fits();
-    Ok(Results {
+    let mut results = bench.draft.with(bench.samples, &bench.tracks);
+    note_emulation(&mut results.host, &results.boot);
+    results.run.partial = partial;
+    results.noise = tables.noise;
+    results.cells = tables.cells;
+    results.ratios = tables.ratios;
+    results.fits = fits;
+    Ok(results)
+}
+
+/// Results as far as they are known before anything is measured.
+fn frame(config: &BenchConfig, runtimes: Vec<RuntimeInfo>) -> Results {
+    let (exact_blocks, time_budget) = match config.extent {
+        Extent::Profile => (None, None),
+        Extent::Blocks(count) => (Some(count), None),
+        Extent::Time(budget) => (None, Some(budget.as_secs())),
+    };
+    Results {
         schema_version: SCHEMA_VERSION,
         run: Run {
             tool_version: config.tool_version.clone(),
             command: config.command.clone(),
-            started: time::rfc3339(started),
-            duration_seconds: clock.elapsed().as_secs(),
+            started: time::rfc3339(SystemTime::now()),
+            duration_seconds: 0,
             profile: config.profile.name.to_owned(),
             seed: config.seed,
-            partial,
+            partial: false,
             image: config.image.clone(),
             image_digest: config.image_digest.clone(),
             guest_kernel: config.guest_kernel.clone(),
         },
-        host,
+        host: host::describe(),
         runtimes,
-        boot: samples.boot,
-        density: samples.density,
-        syscalls: samples.syscalls,
-        measurements: samples.measurements,
+        boot: vec![],
+        density: vec![],
+        syscalls: vec![],
+        measurements: vec![],
         noise: vec![],
         virtualisation: None,
         attempts: vec![],
         surfaces: vec![],
-        cells,
-        ratios,
-        fits,
-        omitted: samples.omitted,
-    })
+        cells: vec![],
+        ratios: vec![],
+        fits: vec![],
+        omitted: vec![],
+        effort: Effort { exact_blocks, time_budget_seconds: time_budget, ..Effort::default() },
+    }
 }
 
-fn measure(bench: &mut Bench<'_>) -> Result<(), crate::sampling::Stopped> {
+fn measure(bench: &mut Bench<'_>, extent: Extent) -> Result<(), Stopped> {
     let workloads: [&dyn Workload; 3] = [&Boot, &Syscalls, &Density];
-    for (done, workload) in workloads.iter().enumerate() {
-        if let Err(stopped) = workload.measure(bench) {
-            let reason = "the run was interrupted before it".to_owned();
-            for later in &workloads[done + 1..] {
+    let result = match extent {
+        Extent::Time(budget) => budget::spend(bench, &workloads, budget),
+        Extent::Profile | Extent::Blocks(_) => {
+            // What an earlier part of the run has completed is not begun again.
+            let complete = |name| bench.tracks.get(name).is_some_and(|track| track.complete);
+            let left =
+                workloads.map(|workload| (!complete(workload.name())).then_some(workload));
+            left.into_iter().flatten().try_for_each(|workload| workload.measure(bench))
+        }
+    };
+    if result.is_err() {
+        for workload in workloads {
+            if !bench.tracks.contains_key(workload.name()) {
                 for contender in &bench.contenders {
-                    bench.samples.omitted.push(Omission {
-                        workload: later.name().to_owned(),
-                        runtime: contender.name().to_owned(),
-                        reason: reason.clone(),
-                    });
+                    let reason = INTERRUPTED.to_owned();
+                    bench.samples.omit(workload.name(), contender.name(), reason);
                 }
             }
-            return Err(stopped);
         }
     }
-    Ok(())
+    result
+}
+
+/// The runtime to compare with itself: a container, which is a wall and starts
+/// quickly, else whatever starts most quickly.
+fn cheapest_wall(contenders: &[Contender<'_>]) -> Option<usize> {
+    let rank = |contender: &Contender<'_>| match contender.runtime.isolation() {
+        Isolation::Container => 0,
+        Isolation::Native => 1,
+        Isolation::MicroVm => 2,
+    };
+    (0..contenders.len()).min_by_key(|&index| rank(&contenders[index]))
 }
 
 /// The bare process is what the others are compared with; without it, whoever

@@ -6,10 +6,10 @@
 
 use std::time::{Duration, Instant};
 
+use rand::SeedableRng;
 use rand::seq::SliceRandom;
 
 use crate::profile::Blocks;
-use crate::progress::Progress;
 use crate::sandbox::SampleError;
 use crate::statistics::Generator;
 use crate::stop::Stop;
@@ -34,7 +34,7 @@ pub struct Slot {
 }
 
 /// How it went with one runtime.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Tally {
     /// Samples attempted.
     pub attempts: u32,
@@ -73,52 +73,111 @@ impl Tally {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped;
 
+/// How far a workload has got. Measuring goes on from here, be it for a further
+/// helping of time or after an interruption.
+#[derive(Debug, Clone, Default)]
+pub struct Track {
+    /// Blocks begun: the number of the next one.
+    pub begun: u32,
+    /// Blocks that got to their end, warm-up included.
+    pub finished: u32,
+    /// Time all of them took.
+    pub elapsed: Duration,
+    /// It has all the blocks it was meant to have.
+    pub complete: bool,
+    /// How it went with each runtime, by index, since this process started.
+    pub tallies: Vec<Tally>,
+}
+
+impl Track {
+    /// What a block takes on average.
+    pub fn per_block(&self) -> Duration {
+        self.elapsed / self.finished.max(1)
+    }
+}
+
 /// What an interleaved run needs beside the measurement itself.
 pub struct Interleaving<'a> {
     pub blocks: Blocks,
     pub runtimes: usize,
-    pub generator: &'a mut Generator,
+    /// A runtime that takes part twice, to be compared with itself.
+    pub twice: Option<usize>,
+    /// Seed of the order within every block.
+    pub seed: u64,
     pub stop: Stop<'a>,
-    pub progress: &'a dyn Progress,
 }
 
 impl Interleaving<'_> {
-    /// Calls `sample` for every slot until the blocks are done, the time is used
-    /// up, no runtime is left or the run is asked to stop. A failed sample is
-    /// tallied and costs no other sample.
-    pub fn run(
-        self,
-        mut sample: impl FnMut(Slot) -> Result<(), SampleError>,
-    ) -> (Vec<Tally>, Result<(), Stopped>) {
-        let start = Instant::now();
-        let mut tallies: Vec<Tally> = (0..self.runtimes).map(|_| Tally::default()).collect();
-        let mut pace = Pace { blocks: self.blocks, done: 0, elapsed: Duration::ZERO };
-        while pace.another() {
-            let order = block_order(&weights(&tallies, self.blocks.max_weight), self.generator);
-            if order.is_empty() {
-                break;
-            }
-            for (position, runtime) in (0..).zip(order) {
-                if self.stop.requested() {
-                    return (tallies, Err(Stopped));
-                }
-                if tallies[runtime].given_up() {
-                    continue;
-                }
-                let warm_up = pace.done < self.blocks.warm_up;
-                let begun = Instant::now();
-                let result = sample(Slot { runtime, block: pace.done, position, warm_up });
-                if result.is_err() && self.stop.requested() {
-                    // Ctrl-C reaches the workload too: its end is no failure.
-                    return (tallies, Err(Stopped));
-                }
-                tallies[runtime].record(result, begun.elapsed());
-            }
-            pace.done += 1;
-            pace.elapsed = start.elapsed();
-            self.progress.advance(pace.done.into(), pace.expected().into());
+    /// Whether another block is to be run: there is time for it, and a runtime to
+    /// run.
+    pub fn another(&self, track: &Track) -> bool {
+        let lost = !track.tallies.is_empty() && track.tallies.iter().all(Tally::given_up);
+        !lost && self.pace(track).another()
+    }
+
+    /// Blocks there will be in all if they go on taking as long.
+    pub fn expected(&self, track: &Track) -> u32 {
+        let mut end = self.pace(track);
+        while end.another() {
+            end.elapsed += end.per_block;
+            end.done += 1;
         }
-        (tallies, Ok(()))
+        end.done
+    }
+
+    fn pace(&self, track: &Track) -> Pace {
+        Pace {
+            blocks: self.blocks,
+            done: track.finished,
+            elapsed: track.elapsed,
+            per_block: track.per_block(),
+        }
+    }
+
+    /// Calls `sample` for every slot of the next block. A failed sample is tallied
+    /// and costs no other sample; a block that is cut short keeps its number and
+    /// does not count as one.
+    pub fn block(
+        &self,
+        track: &mut Track,
+        mut sample: impl FnMut(Slot) -> Result<(), SampleError>,
+    ) -> Result<(), Stopped> {
+        let start = Instant::now();
+        track.tallies.resize_with(self.runtimes, Tally::default);
+        let mut weights = weights(&track.tallies, self.blocks.max_weight);
+        if let Some(weight) = self.twice.and_then(|index| weights.get_mut(index)) {
+            *weight *= 2;
+        }
+        let block = track.begun;
+        track.begun += 1;
+        // A generator for each block: its order does not depend on whether the run
+        // was interrupted before it.
+        let seed = self.seed.wrapping_add(block.into());
+        let order = block_order(&weights, &mut Generator::seed_from_u64(seed));
+        let warm_up = track.finished < self.blocks.warm_up;
+        for (position, runtime) in (0..).zip(order) {
+            let tally = &mut track.tallies[runtime];
+            if tally.given_up() {
+                continue;
+            }
+            let begun = Instant::now();
+            let stopped = self.stop.requested();
+            let result = (!stopped).then(|| sample(Slot { runtime, block, position, warm_up }));
+            match result {
+                Some(Ok(())) => tally.record(Ok(()), begun.elapsed()),
+                // Ctrl-C reaches the workload too: its end is no failure.
+                Some(Err(error)) if !self.stop.requested() => {
+                    tally.record(Err(error), begun.elapsed());
+                }
+                _ => {
+                    track.elapsed += start.elapsed();
+                    return Err(Stopped);
+                }
+            }
+        }
+        track.finished += 1;
+        track.elapsed += start.elapsed();
+        Ok(())
     }
 }
 
@@ -129,34 +188,21 @@ struct Pace {
     /// Blocks done, warm-up included.
     done: u32,
     elapsed: Duration,
+    per_block: Duration,
 }
 
 impl Pace {
-    fn per_block(&self) -> Duration {
-        self.elapsed / self.done.max(1)
-    }
-
     fn another(&self) -> bool {
         let counted = self.done.saturating_sub(self.blocks.warm_up);
         let limit = if counted >= self.blocks.max {
             return false;
         } else if counted < self.blocks.min {
-            2 * self.blocks.budget
+            self.blocks.budget.saturating_mul(2)
         } else {
             self.blocks.budget
         };
         // Without a counted block the workload would have no result at all.
-        counted == 0 || self.elapsed + self.per_block() <= limit
-    }
-
-    /// Blocks there will be in all if they go on taking as long.
-    fn expected(&self) -> u32 {
-        let mut end = *self;
-        while end.another() {
-            end.elapsed += self.per_block();
-            end.done += 1;
-        }
-        end.done
+        counted == 0 || self.elapsed.saturating_add(self.per_block) <= limit
     }
 }
 
@@ -191,9 +237,7 @@ fn block_order(weights: &[u32], generator: &mut Generator) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Silent;
     use proptest::prelude::*;
-    use rand::SeedableRng;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -201,19 +245,21 @@ mod tests {
     const BLOCKS: Blocks =
         Blocks { warm_up: 1, min: 3, max: 5, budget: Duration::from_secs(3600), max_weight: 1 };
 
+    fn interleaving(blocks: Blocks, flag: &AtomicBool) -> Interleaving<'_> {
+        Interleaving { blocks, runtimes: 3, twice: None, seed: 7, stop: Stop::on_flag(flag) }
+    }
+
     fn run(
         blocks: Blocks,
         flag: &AtomicBool,
-        sample: impl FnMut(Slot) -> Result<(), SampleError>,
+        mut sample: impl FnMut(Slot) -> Result<(), SampleError>,
     ) -> (Vec<Tally>, Result<(), Stopped>) {
-        let interleaving = Interleaving {
-            blocks,
-            runtimes: 3,
-            generator: &mut Generator::seed_from_u64(7),
-            stop: Stop::on_flag(flag),
-            progress: &Silent,
-        };
-        interleaving.run(sample)
+        let (interleaving, mut track) = (interleaving(blocks, flag), Track::default());
+        let mut result = Ok(());
+        while result.is_ok() && interleaving.another(&track) {
+            result = interleaving.block(&mut track, &mut sample);
+        }
+        (track.tallies, result)
     }
 
     #[test]
@@ -276,6 +322,59 @@ mod tests {
         );
     }
 
+    #[test]
+    fn an_interrupted_run_goes_on_with_the_orders_of_an_uninterrupted_one() {
+        let blocks = Blocks { min: 5, ..BLOCKS };
+        let mut whole = Vec::new();
+        let flag = AtomicBool::new(false);
+        run(blocks, &flag, |slot| {
+            whole.push(slot);
+            Ok(())
+        })
+        .1
+        .unwrap();
+
+        let (interleaving, mut track) = (interleaving(blocks, &flag), Track::default());
+        let mut parts = Vec::new();
+        interleaving.block(&mut track, |_| Ok(())).unwrap();
+        let cut = interleaving.block(&mut track, |slot| {
+            flag.store(slot.position == 1, Ordering::Relaxed);
+            Ok(())
+        });
+        assert_eq!((cut, track.begun, track.finished), (Err(Stopped), 2, 1));
+        flag.store(false, Ordering::Relaxed);
+        // Tallies do not outlive a process.
+        let mut track = Track { tallies: Vec::new(), ..track };
+        while interleaving.another(&track) {
+            interleaving
+                .block(&mut track, |slot| {
+                    parts.push(slot);
+                    Ok(())
+                })
+                .unwrap();
+        }
+        let counted: Vec<u32> = parts.iter().map(|slot| slot.block).collect();
+        assert_eq!(track.finished, 6, "the block that was cut short is made up for");
+        assert_eq!((counted[0], counted[counted.len() - 1]), (2, 6));
+        assert_eq!(parts[..12], whole[6..]);
+    }
+
+    #[test]
+    fn one_runtime_can_take_part_twice() {
+        let flag = AtomicBool::new(false);
+        let twice = Interleaving { twice: Some(1), ..interleaving(BLOCKS, &flag) };
+        let mut track = Track::default();
+        let mut order = Vec::new();
+        twice
+            .block(&mut track, |slot| {
+                order.push(slot.runtime);
+                Ok(())
+            })
+            .unwrap();
+        order.sort_unstable();
+        assert_eq!(order, [0, 1, 1, 2]);
+    }
+
     fn tally(cost: Option<Duration>) -> Tally {
         Tally { cost, ..Tally::default() }
     }
@@ -294,8 +393,8 @@ mod tests {
         let blocks =
             Blocks { warm_up: 1, min: 6, max: 30, budget: 100 * SECOND, max_weight: 1 };
         let total = |per_block: Duration| {
-            let pace = Pace { blocks, done: 1, elapsed: per_block };
-            pace.expected() - blocks.warm_up
+            let track = Track { begun: 1, finished: 1, elapsed: per_block, ..Track::default() };
+            interleaving(blocks, &AtomicBool::new(false)).expected(&track) - blocks.warm_up
         };
         assert_eq!(total(SECOND), 30, "never more than the most");
         assert_eq!(total(10 * SECOND), 9, "as many as fit");

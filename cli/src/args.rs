@@ -206,7 +206,7 @@ pub enum KernelVerb {
 }
 
 /// How a verb prints what it found.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 pub struct Output {
     /// For a person or for a program
     #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
@@ -268,6 +268,23 @@ pub struct BenchArgs {
     /// Seed of every random choice [default: random, recorded in the results]
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Measure exactly this many blocks of every workload that has blocks,
+    /// however long they take
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub samples: Option<u32>,
+    /// Measure for this long, most where figures are least certain: seconds, or
+    /// with a suffix ms, s, m, h
+    #[arg(long, value_name = "TIME", value_parser = duration, conflicts_with = "samples")]
+    pub time_budget: Option<Duration>,
+    /// Go on with the interrupted run whose results are in this directory
+    #[arg(
+        long,
+        value_name = "DIR",
+        value_hint = ValueHint::DirPath,
+        conflicts_with_all =
+            ["full", "runtimes", "out", "seed", "samples", "time_budget", "kernel"],
+    )]
+    pub resume: Option<PathBuf>,
     /// Guest kernel of the microVM [default: the one `bulkhead kernel build` makes]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,

@@ -4,6 +4,7 @@
 mod args;
 mod context;
 mod failure;
+mod keeper;
 mod packages;
 mod payload;
 mod progress;

@@ -51,6 +51,11 @@ impl Bar {
         self.0.set_prefix(text.to_owned());
     }
 
+    /// Says something above the bar.
+    pub fn warn(&self, text: &str) {
+        self.0.suspend(|| eprintln!("{text}"));
+    }
+
     /// Takes the bar off the terminal.
     pub fn clear(&self) {
         self.0.finish_and_clear();

@@ -56,6 +56,9 @@ pub struct Results {
     pub fits: Vec<Fit>,
     /// What was asked for and not measured, with the reason.
     pub omitted: Vec<Omission>,
+    /// Where the time of the run went.
+    #[serde(default)]
+    pub effort: Effort,
 }
 
 /// How and when a run was made.
@@ -432,6 +435,41 @@ pub struct Omission {
     pub runtime: String,
     /// Why, as a sentence.
     pub reason: String,
+}
+
+/// How long a run was meant to be, how far it got, and what measuring cost.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Effort {
+    /// The exact number of counted blocks that was asked for.
+    pub exact_blocks: Option<u32>,
+    /// The time that was asked for, seconds.
+    pub time_budget_seconds: Option<u64>,
+    /// How often the run was interrupted and continued.
+    pub resumed: u32,
+    /// How far each workload got.
+    pub workloads: Vec<WorkloadEffort>,
+    /// From the instant a sandbox is asked for to the call of the runtime, every
+    /// sample, nanoseconds: the part of `request→…` that is the harness's own.
+    pub request_to_call_ns: Vec<u64>,
+    /// Time spent reading how much memory idle sandboxes take, seconds.
+    pub memory_reading_seconds: f64,
+    /// Time spent saving unfinished results, seconds.
+    pub saving_seconds: f64,
+}
+
+/// How far one workload got.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkloadEffort {
+    /// As in [`Cell::workload`].
+    pub workload: String,
+    /// Interleaved blocks begun: numbers of blocks are below this.
+    pub blocks_begun: u32,
+    /// Blocks that got to their end, warm-up included.
+    pub blocks_finished: u32,
+    /// Time spent on it, seconds.
+    pub seconds: f64,
+    /// It has all the blocks it was meant to have.
+    pub complete: bool,
 }
 
 /// A number, or `null` for one that could not be computed: JSON has no NaN, and

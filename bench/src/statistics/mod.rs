@@ -24,6 +24,7 @@ mod permutation;
 mod quantile;
 mod student;
 
+pub(crate) use bootstrap::rough_median_interval;
 pub use bootstrap::{Interval, RESAMPLES, median_interval, ratio_interval};
 pub use line::{Line, fit_line};
 pub use permutation::{RELABELLINGS, permutation_p_value};

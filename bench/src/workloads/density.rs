@@ -7,15 +7,14 @@
 //! nobody.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bulkhead_reports::schema::DensitySample;
 use bulkhead_runtime::{Bundle, Role};
-use rand::seq::SliceRandom;
 
 use super::{Bench, Samples, Workload};
 use crate::memory;
-use crate::profile::{Ladder, Profile};
+use crate::profile::{Blocks, Ladder, Profile};
 use crate::progress::Progress;
 use crate::sampling::Stopped;
 use crate::sandbox::{Contender, Observed, SampleError};
@@ -36,62 +35,33 @@ impl Workload for Density {
     }
 
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
-        let ladder = bench.profile.density;
-        let mut order: Vec<usize> = (0..bench.contenders.len()).collect();
-        let climbs = u64::from(ladder.repetitions) * u64::try_from(order.len()).unwrap_or(0);
-        bench.progress.begin(NAME, climbs);
-        let mut done = 0;
-        let mut result = Ok(());
-        'climbs: for repetition in 0..ladder.repetitions {
-            order.shuffle(&mut bench.generator);
-            for &index in &order {
-                let contender = bench.contenders[index];
-                // One that failed on its first climb has nothing to show and would not
-                // get further on the next.
-                if repetition == 0 || bench.samples.has_density(contender.name()) {
-                    result = climb(bench, contender, repetition);
-                }
-                if result.is_err() {
-                    break 'climbs;
-                }
-                done += 1;
-                bench.progress.advance(done, climbs);
+        let (profile, program, stop) = (bench.profile, bench.program, bench.stop);
+        let progress = bench.progress;
+        // A block is one climb with each runtime, as many as there are repetitions.
+        let blocks = Blocks {
+            warm_up: 0,
+            min: profile.density.repetitions,
+            max: profile.density.repetitions,
+            budget: Duration::MAX,
+            max_weight: 1,
+        };
+        bench.interleave_once(NAME, blocks, |contender, slot, samples| {
+            let mut climb = Climb {
+                contender,
+                bundle: contender.bundle_running(&[program, "idle"]),
+                profile: &profile,
+                stop,
+                progress,
+                alive: Vec::new(),
+            };
+            let end = climb.run(slot.block, samples)?;
+            climb.take_down()?;
+            if let End::Short(reason) = end {
+                samples.omit(NAME, contender.name(), reason);
             }
-        }
-        bench.progress.end();
-        result
+            Ok(())
+        })
     }
-}
-
-/// Climbs the ladder once with one runtime and takes everything down again.
-fn climb(
-    bench: &mut Bench<'_>,
-    contender: Contender<'_>,
-    repetition: u32,
-) -> Result<(), Stopped> {
-    let mut climb = Climb {
-        contender,
-        bundle: contender.bundle_running(&[bench.program, "idle"]),
-        profile: &bench.profile,
-        stop: bench.stop,
-        progress: bench.progress,
-        alive: Vec::new(),
-    };
-    let outcome = climb.run(repetition, &mut bench.samples).and_then(|end| {
-        climb.take_down()?;
-        Ok(end)
-    });
-    if bench.stop.requested() {
-        // Ctrl-C reaches the workloads too: their end is no failure.
-        return Err(Stopped);
-    }
-    let reason = match outcome {
-        Ok(End::Top) => return Ok(()),
-        Ok(End::Short(reason)) => reason,
-        Err(error) => format!("climb {}: {}", repetition + 1, crate::chain(&error)),
-    };
-    bench.samples.omit(NAME, contender.name(), reason);
-    Ok(())
 }
 
 /// How a climb ended that did not fail.
@@ -127,7 +97,9 @@ impl Climb<'_> {
             if self.stop.requested() {
                 return Err(SampleError::Interrupted);
             }
+            let reading = Instant::now();
             samples.density.push(self.measure(repetition, before)?);
+            samples.memory_reading += reading.elapsed();
             let next = 2 * count;
             if next > ladder.max {
                 return Ok(End::Top);

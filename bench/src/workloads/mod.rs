@@ -4,15 +4,18 @@ mod boot;
 mod density;
 mod syscalls;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use bulkhead_reports::schema::{
     BootSample, DensitySample, Measurement, Omission, OperationSample,
 };
 
+use crate::draft::Draft;
 use crate::profile::{Blocks, Profile};
 use crate::progress::Progress;
-use crate::sampling::{Interleaving, Slot, Stopped, Tally};
+use crate::sampling::{Interleaving, Slot, Stopped, Track};
 use crate::sandbox::{Contender, SampleError};
-use crate::statistics::Generator;
 use crate::stop::Stop;
 
 pub use boot::Boot;
@@ -32,33 +35,44 @@ pub trait Workload {
 /// What every workload works with.
 pub struct Bench<'a> {
     pub contenders: Vec<Contender<'a>>,
+    /// The runtime that is compared with itself, by index.
+    pub twice: Option<usize>,
     /// The probe's path in the image.
     pub program: &'a str,
     pub profile: Profile,
-    pub generator: Generator,
+    pub seed: u64,
+    /// Time a workload may take in all, in place of the bounds of its profile.
+    pub until: Option<Duration>,
     pub stop: Stop<'a>,
     pub progress: &'a dyn Progress,
+    pub draft: Draft<'a>,
     pub samples: Samples,
+    /// How far each workload got, by its name.
+    pub tracks: Tracks,
 }
 
+/// How far each workload got, by its name.
+pub type Tracks = BTreeMap<String, Track>;
+
 /// Everything measured so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Samples {
     pub boot: Vec<BootSample>,
     pub density: Vec<DensitySample>,
     pub syscalls: Vec<OperationSample>,
     /// Of every workload without a record of its own; warm-ups are not among them.
+    ///
+    /// Values of one runtime and metric must be independent of each other: many
+    /// readings in one sandbox are one value, their median.
     pub measurements: Vec<Measurement>,
     pub omitted: Vec<Omission>,
+    /// Time spent reading how much memory sandboxes take.
+    pub memory_reading: Duration,
 }
 
 impl Samples {
-    fn has_density(&self, runtime: &str) -> bool {
-        self.density.iter().any(|sample| sample.runtime == runtime)
-    }
-
     /// Adds an omission that has not been told before.
-    fn omit(&mut self, workload: &str, runtime: &str, reason: String) {
+    pub fn omit(&mut self, workload: &str, runtime: &str, reason: String) {
         let omission =
             Omission { workload: workload.to_owned(), runtime: runtime.to_owned(), reason };
         if !self.omitted.contains(&omission) {
@@ -68,43 +82,75 @@ impl Samples {
 }
 
 impl<'a> Bench<'a> {
-    /// Runs `sample` in interleaved blocks; what fails becomes an omission.
+    /// Runs `sample` in interleaved blocks, with one runtime twice, so that it can
+    /// be compared with itself; what fails becomes an omission.
     fn interleave(
         &mut self,
         workload: &'static str,
         blocks: Blocks,
+        sample: impl FnMut(Contender<'a>, Slot, &mut Samples) -> Result<(), SampleError>,
+    ) -> Result<(), Stopped> {
+        self.run_blocks(workload, blocks, self.twice, sample)
+    }
+
+    /// As [`Self::interleave`], with every runtime once: for samples so dear that
+    /// comparing a runtime with itself is not worth their time.
+    fn interleave_once(
+        &mut self,
+        workload: &'static str,
+        blocks: Blocks,
+        sample: impl FnMut(Contender<'a>, Slot, &mut Samples) -> Result<(), SampleError>,
+    ) -> Result<(), Stopped> {
+        self.run_blocks(workload, blocks, None, sample)
+    }
+
+    /// Runs blocks until there are enough, from where the workload got to before.
+    fn run_blocks(
+        &mut self,
+        workload: &'static str,
+        blocks: Blocks,
+        twice: Option<usize>,
         mut sample: impl FnMut(Contender<'a>, Slot, &mut Samples) -> Result<(), SampleError>,
     ) -> Result<(), Stopped> {
-        self.progress.begin(workload, (blocks.warm_up + blocks.min).into());
-        let (contenders, samples) = (&self.contenders, &mut self.samples);
+        let blocks = match self.until {
+            Some(budget) => Blocks { min: 0, max: u32::MAX, budget, ..blocks },
+            None => blocks,
+        };
         let interleaving = Interleaving {
             blocks,
-            runtimes: contenders.len(),
-            generator: &mut self.generator,
+            runtimes: self.contenders.len(),
+            twice,
+            seed: seed_of(self.seed, workload),
             stop: self.stop,
-            progress: self.progress,
         };
-        let (tallies, result) = interleaving.run(|slot| {
-            let contender = contenders[slot.runtime];
-            self.progress.message(contender.name());
-            sample(contender, slot, samples)
-        });
-        for (contender, tally) in contenders.iter().zip(&tallies) {
-            if let Some(reason) = failure_report(tally) {
-                samples.omit(workload, contender.name(), reason);
-            }
+        let mut track = self.tracks.get(workload).cloned().unwrap_or_default();
+        self.progress.begin(workload, (blocks.warm_up + blocks.min).max(track.finished).into());
+        let mut result = Ok(());
+        while result.is_ok() && interleaving.another(&track) {
+            let (contenders, samples) = (&self.contenders, &mut self.samples);
+            result = interleaving.block(&mut track, |slot| {
+                let contender = contenders[slot.runtime];
+                self.progress.message(contender.name());
+                sample(contender, slot, samples)
+            });
+            self.tracks.insert(workload.to_owned(), track.clone());
+            self.progress.advance(
+                track.finished.into(),
+                interleaving.expected(&track).max(track.finished).into(),
+            );
+            self.draft.save_if_due(&self.samples, &self.tracks);
         }
+        track.complete = result.is_ok() && self.until.is_none();
+        self.tracks.insert(workload.to_owned(), track);
         self.progress.end();
         result
     }
 }
 
-/// What is to be said about a runtime some of whose samples failed.
-fn failure_report(tally: &Tally) -> Option<String> {
-    let first = tally.first_failure.as_ref()?;
-    let ending = if tally.given_up() { "; it was not tried further" } else { "" };
-    Some(format!(
-        "{} of {} attempts failed, first: {first}{ending}",
-        tally.failures, tally.attempts
-    ))
+/// A seed for the orders of one workload, so that they do not depend on what was
+/// measured before it (FNV-1a of its name).
+fn seed_of(seed: u64, workload: &str) -> u64 {
+    workload.bytes().fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -7,12 +7,15 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use bulkhead_bench::{BenchConfig, Blocks, Ladder, NativeRuntime, Profile, Progress};
+use bulkhead_bench::{BenchConfig, Blocks, Extent, Ladder, NativeRuntime, Profile, Progress};
 use bulkhead_runtime::{
     Availability, Bundle, Capabilities, Create, Error, Isolation, Missing, Rootfs, Runtime,
     Sandbox, SandboxId,
 };
 use oci_spec::runtime::{ProcessBuilder, SpecBuilder};
+
+/// Named, as cargo's directories depend on whether it is.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The probe, built once in a target directory of its own.
 fn probe() -> &'static Path {
@@ -22,13 +25,13 @@ fn probe() -> &'static Path {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/probe/Cargo.toml");
         let status = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--offline", "--features", "probe", "--bin", "probe"])
-            .args(["--profile", "payload", "--manifest-path", manifest])
+            .args(["--profile", "payload", "--target", TARGET, "--manifest-path", manifest])
             .arg("--target-dir")
             .arg(&target)
             .status()
             .unwrap();
         assert!(status.success(), "building the probe");
-        target.join("payload/probe")
+        target.join(TARGET).join("payload/probe")
     })
 }
 
@@ -73,6 +76,8 @@ pub fn config() -> BenchConfig {
             operation_budget_ms: 1,
             sandbox_timeout: Duration::from_secs(60),
         },
+        extent: Extent::Profile,
+        earlier: None,
         seed: 42,
         program: "/probe".to_owned(),
         tool_version: "0".to_owned(),

@@ -6,19 +6,21 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
-use bulkhead_bench::{BenchConfig, Candidate, Profile, Progress, Stop};
+use bulkhead_bench::{BenchConfig, Candidate, Extent, Profile, Progress, Stop};
 use bulkhead_image::spec::RunOptions;
 use bulkhead_image::{Image, builtin};
 use bulkhead_kernels::KernelImage;
+use bulkhead_reports::schema::Results;
 use bulkhead_runtime::{Availability, Bundle, Isolation, Runtime};
 
 use crate::args::BenchArgs;
 use crate::context::Context;
 use crate::failure::{Failure, code};
+use crate::keeper::{self, Keeper};
 use crate::packages;
 use crate::progress::Bar;
 use crate::signals::Signals;
-use crate::verbs::{kernel, report};
+use crate::verbs::kernel;
 
 /// Memory limit of every sandbox, and the whole memory of each microVM.
 const MEMORY_BYTES: u64 = 64 << 20;
@@ -27,6 +29,18 @@ const MEMORY_BYTES: u64 = 64 << 20;
 const PACKAGES: &[&str] = &["erofs-utils"];
 
 pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode, Failure> {
+    let Some(directory) = &args.resume else { return measure(context, args, None) };
+    let (earlier, first) = keeper::interrupted(directory)?;
+    let args = BenchArgs { out: Some(directory.clone()), output: args.output, ..first };
+    measure(context, &args, Some(earlier))
+}
+
+/// Makes a run, or the rest of `earlier`.
+fn measure(
+    context: &Context,
+    args: &BenchArgs,
+    earlier: Option<Results>,
+) -> Result<ExitCode, Failure> {
     let (kernel, left_out) = prepare(context, args)?;
     let image = context.image(builtin::PROBE)?;
     let contenders = args
@@ -41,7 +55,16 @@ pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode, Failure> {
 
     let config = BenchConfig {
         profile: if args.full { Profile::FULL } else { Profile::DEFAULT },
-        seed: args.seed.unwrap_or_else(random_seed),
+        extent: match (args.samples, args.time_budget) {
+            (Some(count), _) => Extent::Blocks(count),
+            (None, Some(time)) => Extent::Time(time),
+            (None, None) => Extent::Profile,
+        },
+        seed: match &earlier {
+            Some(earlier) => earlier.run.seed,
+            None => args.seed.unwrap_or_else(random_seed),
+        },
+        earlier,
         program: "/probe".to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         command: std::env::args().collect(),
@@ -53,13 +76,15 @@ pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode, Failure> {
     let never = AtomicBool::new(false);
     let stop = Stop::on_flag_or_descriptor(&never, signals.as_fd());
     let bar = Bar::steps();
-    let results = bulkhead_bench::run(&config, &candidates, stop, &bar);
+    let keeper = Keeper::new(args.out.clone(), &bar);
+    let results = bulkhead_bench::run(&config, &candidates, stop, &bar, &keeper);
     bar.clear();
     let results = results?;
-
-    let out = args.out.clone().unwrap_or_else(|| default_out(&results.run.started));
-    report::present(&out, &results, args.output.is_json())?;
+    keeper.present(&results, args.output.is_json())?;
     if results.run.partial {
+        if let Some(directory) = keeper.chosen() {
+            eprintln!("To go on: bulkhead bench --resume {}", directory.display());
+        }
         return Ok(ExitCode::from(code::INTERRUPTED));
     }
     Ok(ExitCode::SUCCESS)
@@ -137,12 +162,6 @@ fn describe(path: &Path) -> Result<String, Failure> {
 /// The standard library seeds its hash tables from the kernel's random numbers.
 fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish()
-}
-
-/// `reports/runs/<time>`, the time without characters a file name should not have.
-fn default_out(started: &str) -> PathBuf {
-    let time: String = started.chars().filter(char::is_ascii_alphanumeric).collect();
-    Path::new("reports/runs").join(time)
 }
 
 impl Progress for Bar {

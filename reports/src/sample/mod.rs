@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 use crate::clocks::START_METRIC;
 use crate::schema::{
-    BootSample, Cell, DensitySample, Fit, Host, Kvm, OperationSample, Ratio, Results, Run,
-    RuntimeInfo, SCHEMA_VERSION,
+    BootSample, Cell, DensitySample, Effort, Fit, Host, Kvm, OperationSample, Ratio, Results,
+    Run, RuntimeInfo, SCHEMA_VERSION,
 };
 use crate::units::float;
 
@@ -48,6 +48,7 @@ pub fn results() -> Results {
         ratios: ratios(),
         fits: fits(),
         omitted: vec![],
+        effort: Effort::default(),
     }
 }
 

@@ -1,10 +1,14 @@
 //! From samples to the figures beside them.
 
-use std::borrow::Cow;
+mod noise;
+mod series;
+mod width;
+
 use std::collections::BTreeMap;
 
-use bulkhead_reports::schema::{Cell, Fit, Ratio};
-use bulkhead_runtime::Clock;
+use bulkhead_reports::schema::{Cell, Fit, NoiseFloor, Ratio};
+
+use series::Series;
 
 use crate::statistics::{
     Generator, Interval, fit_line, median, median_absolute_deviation, median_interval,
@@ -15,127 +19,58 @@ use crate::workloads::Samples;
 /// Significance level of the permutation test.
 const SIGNIFICANCE: f64 = 0.05;
 
-/// KVM counters that are summarised; all of them are kept with the samples.
-const KVM_COUNTERS: [&str; 2] = ["exits", "insn_emulation"];
-
 /// Stands for an interval that too few samples cannot support; `null` in JSON.
 const NO_INTERVAL: Interval = Interval { low: f64::NAN, high: f64::NAN };
-
-/// Which figures belong together: one metric of one workload.
-#[derive(Debug, Clone, PartialEq)]
-struct Series<'s> {
-    workload: &'s str,
-    metric: Cow<'s, str>,
-    unit: &'s str,
-    /// Samples of each runtime, by the runtime's index.
-    values: Vec<Vec<f64>>,
-}
 
 /// Summarises `samples` of `runtimes` (the baseline first).
 pub struct Summary<'a> {
     pub runtimes: &'a [String],
     pub samples: &'a Samples,
-    /// Relative difference below which two medians are not told apart: what a
-    /// runtime compared with itself shows. Zero where that was not measured.
-    pub noise_floor: f64,
+    /// The runtime that took part twice.
+    pub twice: Option<&'a str>,
+}
+
+/// What a summary gives.
+#[derive(Debug, Default)]
+pub struct Tables {
+    pub cells: Vec<Cell>,
+    pub noise: Vec<NoiseFloor>,
+    pub ratios: Vec<Ratio>,
 }
 
 impl Summary<'_> {
-    /// Cells, and the ratio of each runtime to each one before it.
-    pub fn tables(&self, generator: &mut Generator) -> (Vec<Cell>, Vec<Ratio>) {
+    /// Cells, the noise floor of each metric, and the ratio of each runtime to each
+    /// one before it.
+    pub fn tables(&self, generator: &mut Generator) -> Tables {
+        let all = self.series();
+        let noise = self.noise(&all, generator);
         let (mut cells, mut ratios) = (Vec::new(), Vec::new());
-        for series in self.series() {
-            for (index, values) in series.values.iter().enumerate() {
-                cells.extend(self.cell(&series, index, values, generator));
+        for series in &all {
+            let floor = noise::floor_for(&noise, series.workload, &series.metric);
+            for (index, column) in series.columns.iter().enumerate() {
+                cells.extend(self.cell(series, index, &column.values, generator));
                 for earlier in 0..index {
-                    ratios.extend(self.ratio(&series, index, earlier, generator));
+                    ratios.extend(self.ratio(series, index, earlier, floor, generator));
                 }
             }
         }
-        (cells, ratios)
+        Tables { cells, noise, ratios }
     }
 
-    fn series(&self) -> Vec<Series<'_>> {
-        let clocks = Clock::ALL.into_iter().filter(|&clock| clock != Clock::Request);
-        let boot = clocks.map(|clock| self.boot_clock(clock));
-        let counters = KVM_COUNTERS.into_iter().map(|name| self.kvm_counter(name));
-        boot.chain(counters).chain(self.operations()).chain(self.measurements()).collect()
+    /// What the runtime that took part twice shows of a difference to itself.
+    fn noise(&self, all: &[Series<'_>], generator: &mut Generator) -> Vec<NoiseFloor> {
+        let Some(index) = self.twice.and_then(|name| self.index(name)) else {
+            return Vec::new();
+        };
+        all.iter()
+            .filter_map(|series| {
+                noise::measure(series, &self.runtimes[index], index, generator)
+            })
+            .collect()
     }
 
     fn index(&self, runtime: &str) -> Option<usize> {
         self.runtimes.iter().position(|name| name == runtime)
-    }
-
-    /// Groups `(runtime, value)` by runtime.
-    fn group<'s>(&self, pairs: impl Iterator<Item = (&'s str, f64)>) -> Vec<Vec<f64>> {
-        let mut values = vec![Vec::new(); self.runtimes.len()];
-        for (runtime, value) in pairs {
-            if let Some(index) = self.index(runtime) {
-                values[index].push(value);
-            }
-        }
-        values
-    }
-
-    fn boot_clock(&self, clock: Clock) -> Series<'_> {
-        let counted = self.samples.boot.iter().filter(|sample| !sample.warm_up);
-        let values = self.group(counted.filter_map(|sample| {
-            let at = sample.clocks_ns.get(clock.as_str())?;
-            Some((sample.runtime.as_str(), to_real(*at)))
-        }));
-        Series {
-            workload: "boot",
-            metric: format!("request→{clock}").into(),
-            unit: "ns",
-            values,
-        }
-    }
-
-    fn kvm_counter<'s>(&'s self, name: &'s str) -> Series<'s> {
-        let counted = self.samples.boot.iter().filter(|sample| !sample.warm_up);
-        let values = self.group(counted.filter_map(|sample| {
-            Some((sample.runtime.as_str(), to_real(*sample.kvm.get(name)?)))
-        }));
-        Series { workload: "boot", metric: name.into(), unit: "count", values }
-    }
-
-    /// One series for each operation of the probe, in the order it has them.
-    fn operations(&self) -> Vec<Series<'_>> {
-        let mut names: Vec<&str> = Vec::new();
-        for sample in &self.samples.syscalls {
-            if !names.contains(&sample.operation.as_str()) {
-                names.push(&sample.operation);
-            }
-        }
-        let series = |name| {
-            let of_name = self.samples.syscalls.iter().filter(|s| s.operation == name);
-            let values = self.group(of_name.map(|s| (s.runtime.as_str(), s.ns_per_operation)));
-            Series { workload: "syscalls", metric: Cow::Borrowed(name), unit: "ns", values }
-        };
-        names.into_iter().map(series).collect()
-    }
-
-    /// One series for each metric of every further workload, in the order they
-    /// were first measured.
-    fn measurements(&self) -> Vec<Series<'_>> {
-        let mut series: Vec<Series<'_>> = Vec::new();
-        for sample in &self.samples.measurements {
-            let Some(runtime) = self.index(&sample.runtime) else { continue };
-            let known = series.iter().position(|series| {
-                series.workload == sample.workload && series.metric == sample.metric
-            });
-            let index = known.unwrap_or_else(|| {
-                series.push(Series {
-                    workload: &sample.workload,
-                    metric: Cow::Borrowed(&sample.metric),
-                    unit: &sample.unit,
-                    values: vec![Vec::new(); self.runtimes.len()],
-                });
-                series.len() - 1
-            });
-            series[index].values[runtime].push(sample.value);
-        }
-        series
     }
 
     fn cell(
@@ -171,9 +106,10 @@ impl Summary<'_> {
         series: &Series<'_>,
         runtime: usize,
         baseline: usize,
+        noise_floor: f64,
         generator: &mut Generator,
     ) -> Option<Ratio> {
-        let (above, below) = (&series.values[runtime], &series.values[baseline]);
+        let [above, below] = [runtime, baseline].map(|index| &series.columns[index].values);
         let ratio = median(above)? / median(below)?;
         let interval = ratio_interval(above, below, generator);
         let p_value = permutation_p_value(above, below, generator)?;
@@ -187,7 +123,7 @@ impl Summary<'_> {
             low,
             high,
             p_value,
-            distinguishable: distinguishable(ratio, interval, p_value, self.noise_floor),
+            distinguishable: distinguishable(ratio, interval, p_value, noise_floor),
         })
     }
 
@@ -281,9 +217,13 @@ mod tests {
         }
     }
 
-    fn tables(samples: &Samples, noise_floor: f64) -> (Vec<Cell>, Vec<Ratio>) {
+    fn tables(samples: &Samples) -> Tables {
+        tables_with(samples, None)
+    }
+
+    fn tables_with(samples: &Samples, twice: Option<&str>) -> Tables {
         let runtimes = RUNTIMES.map(str::to_owned);
-        let summary = Summary { runtimes: &runtimes, samples, noise_floor };
+        let summary = Summary { runtimes: &runtimes, samples, twice };
         summary.tables(&mut Generator::seed_from_u64(1))
     }
 
@@ -301,7 +241,7 @@ mod tests {
         let mut samples = Samples::default();
         samples.boot.push(boot("native", 9_000, true));
         samples.boot.extend([3, 1, 2].map(|at| boot("native", at, false)));
-        let (cells, ratios) = tables(&samples, 0.0);
+        let Tables { cells, ratios, .. } = tables(&samples);
         let [cell] = &cells[..] else { panic!("{cells:?}") };
         assert_eq!((cell.metric.as_str(), cell.n), ("request→first_output", 3));
         assert_eq!((cell.min, cell.median, cell.max), (1.0, 2.0, 3.0));
@@ -328,7 +268,7 @@ mod tests {
             ]
         });
         let samples = Samples { measurements: measurements.collect(), ..Samples::default() };
-        let (cells, ratios) = tables(&samples, 0.0);
+        let Tables { cells, ratios, .. } = tables(&samples);
         let summarised: Vec<_> = cells
             .iter()
             .map(|cell| (&*cell.workload, &*cell.metric, &*cell.runtime, &*cell.unit, cell.n))
@@ -348,7 +288,7 @@ mod tests {
     #[test]
     fn quantiles_are_given_where_samples_support_them() {
         let given = |n| {
-            let (cells, _) = tables(&ten_percent_apart(n), 0.0);
+            let cells = tables(&ten_percent_apart(n)).cells;
             (cells[0].p90.is_some(), cells[0].p99.is_some())
         };
         assert_eq!(given(19), (false, false));
@@ -358,17 +298,23 @@ mod tests {
 
     #[test]
     fn a_difference_must_exceed_the_noise_floor() {
-        let (_, ratios) = tables(&ten_percent_apart(12), 0.0);
-        let [ratio] = &ratios[..] else { panic!("{ratios:?}") };
+        let quiet = ten_percent_apart(12);
+        let tables = tables_with(&quiet, Some("container"));
+        let [ratio] = &tables.ratios[..] else { panic!("{:?}", tables.ratios) };
         assert_eq!((&*ratio.runtime, &*ratio.baseline), ("container", "native"));
         assert!((ratio.ratio - 1.1).abs() < 0.01 && ratio.distinguishable, "{ratio:?}");
-        let (_, ratios) = tables(&ten_percent_apart(12), 0.2);
-        assert!(!ratios[0].distinguishable);
+        let [floor] = &tables.noise[..] else { panic!("{:?}", tables.noise) };
+        assert_eq!((&*floor.metric, &*floor.runtime, floor.n), ("getppid", "container", 6));
+        assert!(floor.floor < 0.01, "{floor:?}");
+
+        assert!(distinguishable(1.1, Some(Interval { low: 1.08, high: 1.12 }), 0.001, 0.09));
+        assert!(!distinguishable(1.1, Some(Interval { low: 1.08, high: 1.12 }), 0.001, 0.11));
+        assert!(!distinguishable(0.9, Some(Interval { low: 0.88, high: 0.92 }), 0.001, 0.12));
     }
 
     #[test]
     fn too_few_samples_are_never_distinguishable() {
-        let (_, ratios) = tables(&ten_percent_apart(5), 0.0);
+        let ratios = tables(&ten_percent_apart(5)).ratios;
         assert!(!ratios[0].distinguishable && ratios[0].low.is_nan());
     }
 
@@ -388,7 +334,7 @@ mod tests {
         });
         let samples = Samples { density: density.to_vec(), ..Samples::default() };
         let runtimes = RUNTIMES.map(str::to_owned);
-        let summary = Summary { runtimes: &runtimes, samples: &samples, noise_floor: 0.0 };
+        let summary = Summary { runtimes: &runtimes, samples: &samples, twice: None };
         let [used, pss] = &summary.fits()[..] else { panic!("two fits") };
         assert!((used.slope - 300.0).abs() < 1e-6 && (used.intercept - 500.0).abs() < 1e-6);
         assert!((pss.slope - 120.0).abs() < 1e-6 && pss.n == 4);
