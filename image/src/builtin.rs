@@ -1,4 +1,5 @@
-//! The image that comes with the program: `FROM scratch`, one static program.
+//! The image that comes with the program: `FROM scratch`, one static program,
+//! and a file for it to read.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,7 +15,13 @@ pub const PROBE: &str = "probe:latest";
 /// Where the program is in it.
 const PROGRAM: &str = "probe";
 
-/// The image `probe:latest`, with `program` as `/probe`: made and named when
+/// Where the file is that programs read to see how fast the image is.
+pub const DATA: &str = "data";
+
+/// Length of that file, bytes.
+const DATA_LENGTH: usize = 4 << 20;
+
+/// The image `probe:latest`, with `program` as `/probe` and a file `/data`: made and named when
 /// the store does not have it, or has it with another program.
 ///
 /// # Errors
@@ -42,9 +49,14 @@ pub fn probe(store: &Store, program: &[u8]) -> Result<Image, ImportError> {
     Ok(store.load(digest)?)
 }
 
-/// Whether an image is the one made of `program`.
+/// Whether an image is the one made of `program`. Its file is known by its
+/// length: reading it would fill the cache with it at every run.
 fn holds(image: &Image, program: &[u8]) -> bool {
     let [layer] = image.layer_dirs() else { return false };
+    let length = layer.join(DATA).metadata().map(|file| file.len());
+    if length.ok() != Some(DATA_LENGTH as u64) {
+        return false;
+    }
     File::open(layer.join(PROGRAM)).and_then(|file| same(file, program)).unwrap_or(false)
 }
 
@@ -68,14 +80,28 @@ fn same(mut file: File, mut expected: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// The layer: root directory and program, owned by root, dated 1970, so that
-/// the same program makes the same digest everywhere.
+/// The layer: root directory, program and file, owned by root, dated 1970, so
+/// that the same program makes the same digest everywhere.
 fn layer(program: &[u8]) -> Vec<u8> {
     let mut archive = entry("./", tar::EntryType::Directory, &[]);
     archive.extend(entry(PROGRAM, tar::EntryType::Regular, program));
+    archive.extend(entry(DATA, tar::EntryType::Regular, &data()));
     // The end-of-archive mark: two blocks of zeros.
     archive.extend([0; 1024]);
     archive
+}
+
+/// Bytes that no file system can store in less, the same everywhere: the
+/// generator is xorshift64 (G. Marsaglia, 2003).
+fn data() -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let words = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.take(DATA_LENGTH / 8).flatten().collect()
 }
 
 fn entry(name: &str, kind: tar::EntryType, content: &[u8]) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! The lines that `probe ops` prints: the one place that knows their format.
+//! The lines that `probe ops`, `compute` and `files` print: the one place that knows their format.
 //!
 //! ```text
 //! getppid 131072 9830400        131072 iterations took 9830400 ns

@@ -1,4 +1,4 @@
-//! The verbs that need the C library, `ops` and `manifest`, and the usage.
+//! The verbs that need the C library, and the usage.
 
 use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::fmt::{self, Write};
@@ -6,8 +6,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::line::Line;
 use crate::manifest::manifest;
-use crate::ops::{OPERATIONS, OperationInfo, measure};
+use crate::ops::{OPERATIONS, OperationInfo, Place, measure, measure_compute, measure_files};
 use crate::sys::{stay_on_this_cpu, write_all};
 
 const STDOUT: i32 = libc::STDOUT_FILENO;
@@ -24,6 +25,12 @@ usage: probe hello             write a line and exit
        probe ops [--list] [--only NAME,...] [--budget-ms N] [--repetitions N]
                                time operations: `name iterations total_ns`,
                                or `name error errno`
+       probe compute MIB BUDGET_MS
+                               time a hash, and copy and triad over MIB of
+                               memory: `name bytes total_ns`
+       probe files FILE DIR BUDGET_MS
+                               time reads of FILE and of files made in DIR:
+                               `name bytes total_ns`, `..random.. accesses total_ns`
        probe manifest PATH     list a tree: path, type, mode, owner, links,
                                size, device, content, extended attributes
 ";
@@ -70,6 +77,8 @@ pub fn run(arguments: Arguments<'_>) -> u8 {
     // The other verbs have been dealt with by `quick`.
     match (arguments.get(1), arguments.get(2), arguments.get(3)) {
         (Some(b"ops"), _, _) => ops(arguments),
+        (Some(b"compute"), Some(mib), Some(budget)) => compute(mib, budget),
+        (Some(b"files"), Some(file), Some(dir)) => files(file, dir, arguments.get(4)),
         (Some(b"manifest"), Some(path), None) => print_manifest(path),
         _ => usage_error(),
     }
@@ -130,16 +139,40 @@ fn ops(arguments: Arguments<'_>) -> u8 {
         }
         return code(&out.0);
     }
+    timed(|emit| {
+        for info in chosen {
+            measure(info, nanoseconds(choice.budget_ms), choice.repetitions, emit);
+        }
+    })
+}
+
+fn compute(mib: &[u8], budget: &[u8]) -> u8 {
+    let (Some(mib @ 1..), Some(budget)) = (number(mib), number(budget)) else {
+        return usage_error();
+    };
+    timed(|emit| measure_compute(mib, nanoseconds(budget), emit))
+}
+
+fn files(file: &[u8], dir: &[u8], budget: Option<&[u8]>) -> u8 {
+    let Some(budget) = budget.and_then(number) else { return usage_error() };
+    let path = |bytes| Path::new(OsStr::from_bytes(bytes));
+    let place = Place { image_file: path(file), scratch: path(dir) };
+    timed(|emit| measure_files(place, nanoseconds(budget), emit))
+}
+
+fn nanoseconds(milliseconds: u32) -> u64 {
+    u64::from(milliseconds) * 1_000_000
+}
+
+/// Runs `body` on one processor and prints the lines it emits.
+fn timed(body: impl FnOnce(&mut dyn FnMut(&Line))) -> u8 {
     stay_on_this_cpu();
-    let slice_ns = u64::from(choice.budget_ms) * 1_000_000;
     let mut result = Ok(());
-    for info in chosen {
-        measure(info, slice_ns, choice.repetitions, &mut |line| {
-            if let Err(error) = write_all(STDOUT, format!("{line}\n").as_bytes()) {
-                result = Err(error);
-            }
-        });
-    }
+    body(&mut |line| {
+        if let Err(error) = write_all(STDOUT, format!("{line}\n").as_bytes()) {
+            result = Err(error);
+        }
+    });
     code(&result)
 }
 

@@ -18,13 +18,13 @@ const PAGE: usize = 4096;
 const PAGES: u8 = 16;
 
 /// A mapping that is removed when dropped.
-struct Mapping {
+pub(super) struct Mapping {
     start: NonNull<u8>,
     length: usize,
 }
 
 impl Mapping {
-    fn new(length: usize, flags: i32, file: Option<&File>) -> io::Result<Self> {
+    pub(super) fn new(length: usize, flags: i32, file: Option<&File>) -> io::Result<Self> {
         let fd = file.map_or(-1, AsRawFd::as_raw_fd);
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice replaces nothing.
@@ -44,6 +44,16 @@ impl Mapping {
         unsafe { self.start.as_ptr().add(index * PAGE).write_volatile(1) }
     }
 
+    /// All of an anonymous mapping, as numbers.
+    pub(super) fn numbers(&mut self) -> &mut [f64] {
+        // SAFETY: the kernel gives whole pages, aligned and zeroed, which are valid
+        // numbers; the borrow is exclusive and ends before the mapping does.
+        unsafe {
+            let start = self.start.as_ptr().cast();
+            std::slice::from_raw_parts_mut(start, self.length / size_of::<f64>())
+        }
+    }
+
     fn advise(&self, advice: i32) -> io::Result<()> {
         // SAFETY: the range is the whole mapping; nothing in it is read again
         // without being written first.
@@ -59,7 +69,7 @@ impl Drop for Mapping {
     }
 }
 
-const ANONYMOUS: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+pub(super) const ANONYMOUS: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
 
 struct MapCycle;
 

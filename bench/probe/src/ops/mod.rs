@@ -5,8 +5,10 @@
 //! whatever file system the root is on; only `open_close` and `fstat` act on
 //! the program's own file and thereby on the root filesystem.
 
+mod bandwidth;
 mod calls;
 mod cpu;
+mod files;
 mod memory;
 mod peer;
 mod process;
@@ -16,6 +18,9 @@ use std::io;
 use crate::calibrate::next_rounds;
 use crate::line::{Line, Outcome};
 use crate::sys::now_ns;
+
+pub use bandwidth::measure as measure_compute;
+pub use files::{Place, measure as measure_files};
 
 /// An operation, set up and ready to be repeated.
 pub trait Operation {
@@ -82,19 +87,32 @@ pub fn measure(
     repetitions: u32,
     emit: &mut dyn FnMut(&Line),
 ) {
-    if let Err(error) = try_measure(info, slice_ns, repetitions, emit) {
+    report(info.name, emit, |emit| {
+        repeat(info.name, &mut *(info.set_up)()?, slice_ns, repetitions, emit)
+    });
+}
+
+/// Lets `body` emit lines about the operation `name`, and one with its error
+/// when it fails.
+fn report(
+    name: &str,
+    emit: &mut dyn FnMut(&Line),
+    body: impl FnOnce(&mut dyn FnMut(&Line)) -> io::Result<()>,
+) {
+    if let Err(error) = body(emit) {
         let outcome = Outcome::Failed { errno: error.raw_os_error().unwrap_or(0) };
-        emit(&Line { operation: info.name.to_owned(), outcome });
+        emit(&Line { operation: name.to_owned(), outcome });
     }
 }
 
-fn try_measure(
-    info: &OperationInfo,
+/// Repeats an operation often enough to fill `slice_ns`, `repetitions` times.
+fn repeat(
+    name: &str,
+    operation: &mut dyn Operation,
     slice_ns: u64,
     repetitions: u32,
     emit: &mut dyn FnMut(&Line),
 ) -> io::Result<()> {
-    let mut operation = (info.set_up)()?;
     // The first round pays for pages never touched before; it is not counted.
     operation.run(1)?;
     let mut rounds = 1;
@@ -111,7 +129,7 @@ fn try_measure(
         }
         let iterations = rounds * operation.per_round();
         let outcome = Outcome::Timed { iterations, total_ns };
-        emit(&Line { operation: info.name.to_owned(), outcome });
+        emit(&Line { operation: name.to_owned(), outcome });
         done += 1;
     }
     Ok(())
