@@ -19,13 +19,15 @@ const HELPING: u32 = 4;
 /// Measures for about `budget`, what an earlier part of the run took included.
 pub fn spend(
     bench: &mut Bench<'_>,
-    workloads: &[&dyn Workload],
+    workloads: &[&'static dyn Workload],
     budget: Duration,
 ) -> Result<(), Stopped> {
     let share = budget / 2 / count(workloads.len());
     // One climb with every runtime is to fit into the share.
     let climb = share / count(bench.contenders.len());
-    bench.profile.density.budget = bench.profile.density.budget.min(climb);
+    for limit in [&mut bench.profile.density.budget, &mut bench.profile.storm.budget] {
+        *limit = climb.min(*limit);
+    }
     for workload in workloads {
         bench.until = Some(share);
         workload.measure(bench)?;

@@ -52,6 +52,12 @@ pub struct Draft<'a> {
     total_cost: Duration,
 }
 
+impl std::fmt::Debug for Draft<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Draft").field("frame", &self.frame).finish_non_exhaustive()
+    }
+}
+
 impl<'a> Draft<'a> {
     pub fn new(frame: Results, checkpoint: &'a dyn Checkpoint) -> Self {
         let begun = Instant::now();
@@ -97,6 +103,7 @@ impl<'a> Draft<'a> {
         results.density = samples.density;
         results.syscalls = samples.syscalls;
         results.measurements = samples.measurements;
+        results.outcomes = samples.outcomes;
         results.omitted = samples.omitted;
         results.omitted.extend(self.failures(tracks));
         results.effort.memory_reading_seconds += samples.memory_reading.as_secs_f64();

@@ -26,17 +26,19 @@ mod sampling;
 mod sandbox;
 pub mod statistics;
 mod stop;
+mod stream;
 mod summary;
 mod time;
 mod workloads;
 
 pub use draft::{Checkpoint, NoCheckpoint};
 pub use native::NativeRuntime;
-pub use profile::{Blocks, Extent, Ladder, Profile};
+pub use profile::{Blocks, Extent, Ladder, Profile, Storms};
 pub use progress::{Progress, Silent};
 pub use resume::ResumeError;
 pub use run::{BenchConfig, BenchError, Candidate, run};
 pub use stop::Stop;
+pub use workloads::{Custom, WORKLOADS, Workload};
 
 /// An error and its causes on one line.
 fn chain(error: &dyn std::error::Error) -> String {

@@ -52,6 +52,17 @@ pub struct Ladder {
     pub reserve_bytes: u64,
 }
 
+/// How many sandboxes are started at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Storms {
+    /// Climbs: 1 at once, 2, 4, ….
+    pub climbs: Blocks,
+    /// Most at once.
+    pub max: u32,
+    /// Time for one climb: a rung is left out when it would take longer.
+    pub budget: Duration,
+}
+
 /// How much is measured in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Profile {
@@ -67,6 +78,10 @@ pub struct Profile {
     pub density: Ladder,
     /// Starts of the probe for the syscalls workload.
     pub syscalls: Blocks,
+    /// Sandboxes for every workload that asks for nothing special.
+    pub further: Blocks,
+    /// Sandboxes started at once for the storm workload.
+    pub storm: Storms,
     /// Slice of time for each operation of the probe, milliseconds.
     pub operation_budget_ms: u32,
     /// When a sandbox counts as hung.
@@ -79,7 +94,8 @@ impl Profile {
     /// With exactly `count` counted blocks wherever there are blocks.
     #[must_use]
     pub fn with_blocks(mut self, count: u32) -> Self {
-        for blocks in [&mut self.boot, &mut self.syscalls] {
+        let Self { boot, syscalls, further, storm, .. } = &mut self;
+        for blocks in [boot, syscalls, further, &mut storm.climbs] {
             *blocks = Blocks { min: count, max: count, budget: Duration::MAX, ..*blocks };
         }
         self
@@ -114,6 +130,24 @@ impl Profile {
             budget: Duration::from_secs(100),
             max_weight: 4,
         },
+        further: Blocks {
+            warm_up: 0,
+            min: 6,
+            max: 30,
+            budget: Duration::from_secs(45),
+            max_weight: 4,
+        },
+        storm: Storms {
+            climbs: Blocks {
+                warm_up: 0,
+                min: 2,
+                max: 10,
+                budget: Duration::from_secs(40),
+                max_weight: 4,
+            },
+            max: 16,
+            budget: Duration::from_secs(35),
+        },
         operation_budget_ms: 20,
         sandbox_timeout: Duration::from_secs(120),
     };
@@ -141,6 +175,24 @@ impl Profile {
             max: 100,
             budget: Duration::from_secs(900),
             max_weight: 4,
+        },
+        further: Blocks {
+            warm_up: 1,
+            min: 10,
+            max: 60,
+            budget: Duration::from_secs(150),
+            max_weight: 4,
+        },
+        storm: Storms {
+            climbs: Blocks {
+                warm_up: 0,
+                min: 3,
+                max: 20,
+                budget: Duration::from_secs(240),
+                max_weight: 4,
+            },
+            max: 32,
+            budget: Duration::from_secs(90),
         },
         operation_budget_ms: 50,
         ..Self::DEFAULT

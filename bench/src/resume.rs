@@ -58,6 +58,7 @@ pub fn take_over(
         density: earlier.density.clone(),
         syscalls: earlier.syscalls.clone(),
         measurements: earlier.measurements.clone(),
+        outcomes: earlier.outcomes.clone(),
         omitted: earlier
             .omitted
             .iter()

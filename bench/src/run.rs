@@ -18,7 +18,7 @@ use crate::sandbox::Contender;
 use crate::statistics::{Generator, median};
 use crate::stop::Stop;
 use crate::summary::Summary;
-use crate::workloads::{Bench, Boot, Density, Samples, Syscalls, Tracks, Workload};
+use crate::workloads::{Bench, Samples, Tracks, Workload};
 use crate::{budget, host, overhead, time};
 
 /// Why a workload has no samples in a run that was interrupted.
@@ -32,6 +32,8 @@ const EMULATED_KERNEL_INSTRUCTIONS: f64 = 500_000.0;
 /// What is to be measured, and what the results say about the run.
 #[derive(Debug, Clone)]
 pub struct BenchConfig {
+    /// What is measured, in this order.
+    pub workloads: Vec<&'static dyn Workload>,
     /// How much is measured.
     pub profile: Profile,
     /// What bounds the run, if not the profile.
@@ -40,7 +42,7 @@ pub struct BenchConfig {
     pub earlier: Option<Results>,
     /// Seed of every random choice.
     pub seed: u64,
-    /// The probe's path in the image.
+    /// The probe's path in the image; beside it is a file `data` to read.
     pub program: String,
     /// Version of bulkhead.
     pub tool_version: String,
@@ -144,7 +146,7 @@ pub fn run(
     };
     // Where nothing can be kept is better found out now than in an hour.
     bench.draft.save(&bench.samples, &bench.tracks).map_err(BenchError::Checkpoint)?;
-    let partial = measure(&mut bench, config.extent).is_err();
+    let partial = measure(&config.workloads, &mut bench, config.extent).is_err();
 
     // A generator of its own: the figures can be computed again from the samples.
     let mut generator = Generator::seed_from_u64(config.seed);
@@ -189,6 +191,7 @@ fn frame(config: &BenchConfig, runtimes: Vec<RuntimeInfo>) -> Results {
         density: vec![],
         syscalls: vec![],
         measurements: vec![],
+        outcomes: vec![],
         noise: vec![],
         virtualisation: None,
         attempts: vec![],
@@ -201,17 +204,21 @@ fn frame(config: &BenchConfig, runtimes: Vec<RuntimeInfo>) -> Results {
     }
 }
 
-fn measure(bench: &mut Bench<'_>, extent: Extent) -> Result<(), Stopped> {
-    let workloads: [&dyn Workload; 3] = [&Boot, &Syscalls, &Density];
+fn measure(
+    workloads: &[&'static dyn Workload],
+    bench: &mut Bench<'_>,
+    extent: Extent,
+) -> Result<(), Stopped> {
     let result = match extent {
-        Extent::Time(budget) => budget::spend(bench, &workloads, budget),
-        Extent::Profile | Extent::Blocks(_) => {
+        Extent::Time(budget) => budget::spend(bench, workloads, budget),
+        Extent::Profile | Extent::Blocks(_) => workloads.iter().try_for_each(|workload| {
             // What an earlier part of the run has completed is not begun again.
-            let complete = |name| bench.tracks.get(name).is_some_and(|track| track.complete);
-            let left =
-                workloads.map(|workload| (!complete(workload.name())).then_some(workload));
-            left.into_iter().flatten().try_for_each(|workload| workload.measure(bench))
-        }
+            let track = bench.tracks.get(workload.name());
+            if track.is_some_and(|track| track.complete) {
+                return Ok(());
+            }
+            workload.measure(bench)
+        }),
     };
     if result.is_err() {
         for workload in workloads {

@@ -1,19 +1,21 @@
 //! One sandbox, observed from request to release.
 
-use std::io::{self, PipeReader, Read};
-use std::os::fd::AsFd;
+use std::io;
 use std::time::Duration;
 
 use bulkhead_runtime::{
     Bundle, Clock, Create, Error as RuntimeError, Exit, HostProcess, IdError, Instant,
-    KvmStats, Lifetime, Runtime, Sandbox, SandboxId, Stdio, Timeline, Usage,
+    KvmStats, Lifetime, Runtime, Sandbox, SandboxId, Signal, Stdio, Timeline, Usage,
 };
 
 use crate::poll::wait_readable;
 use crate::stop::Stop;
+use crate::stream::Stream;
 
 /// Output kept of one sandbox, bytes; the probe writes a few kilobytes.
 const MAX_OUTPUT: usize = 1 << 20;
+/// Diagnostics kept of a sandbox whose output is looked at by itself, bytes.
+const MAX_ERRORS: usize = 4 << 10;
 
 /// Why a sample could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +63,17 @@ pub enum SampleError {
     /// The memory of a process could not be read.
     #[error("reading memory use")]
     Memory(#[from] crate::memory::MemoryError),
+    /// A process that should start a sandbox could not be made.
+    #[error("forking a process for each sandbox")]
+    Fork(#[source] io::Error),
+    /// One of several sandboxes started at once failed.
+    #[error("one of {count} at once: {said}")]
+    OneOfMany {
+        /// How many were started.
+        count: u32,
+        /// What the process that started it said, causes included.
+        said: String,
+    },
     /// The operations took longer inside than the whole sandbox did outside.
     #[error(
         "the clock inside runs wrong: {inside_ms} ms of operations in a sandbox that \
@@ -97,6 +110,12 @@ pub struct Contender<'a> {
     pub bundle: &'a Bundle,
 }
 
+impl std::fmt::Debug for Contender<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Contender").field(&self.name()).finish()
+    }
+}
+
 impl Contender<'_> {
     pub fn name(&self) -> &str {
         self.runtime.name()
@@ -111,14 +130,28 @@ impl Contender<'_> {
         }
         bundle
     }
+
+    /// The same with another limit of memory, which is all the memory of a
+    /// microVM.
+    pub fn bundle_running_within(&self, arguments: &[&str], memory_bytes: u64) -> Bundle {
+        let mut bundle = self.bundle_running(arguments);
+        let linux = bundle.spec.linux_mut().as_mut();
+        let memory = linux
+            .and_then(|linux| linux.resources_mut().as_mut())
+            .and_then(|resources| resources.memory_mut().as_mut());
+        if let Some(memory) = memory {
+            memory.set_limit(i64::try_from(memory_bytes).ok());
+        }
+        bundle
+    }
 }
 
 /// A started sandbox whose output is read.
 pub struct Observed {
     sandbox: Box<dyn Sandbox>,
-    /// `None` once it is at its end.
-    reader: Option<PipeReader>,
-    output: Vec<u8>,
+    output: Stream,
+    /// Where diagnostics are not part of the output.
+    errors: Option<Stream>,
     /// When the harness saw it, which it can only after the start has returned; a
     /// runtime that saw it earlier itself has it in its own timeline.
     first_output: Option<Instant>,
@@ -135,11 +168,32 @@ impl Observed {
         bundle: &Bundle,
         stop: Stop<'_>,
     ) -> Result<Self, SampleError> {
+        let (output, writer) = Stream::keeping(MAX_OUTPUT).map_err(SampleError::Pipe)?;
+        let stdio = Stdio::output_to(writer).map_err(SampleError::Pipe)?;
+        Self::start_with(runtime, bundle, stop, stdio, output, None)
+    }
+
+    /// The same with standard output by itself, and its digest.
+    pub fn start_digesting(
+        runtime: &dyn Runtime,
+        bundle: &Bundle,
+        stop: Stop<'_>,
+    ) -> Result<Self, SampleError> {
+        let (output, stdout) = Stream::keeping(0).map_err(SampleError::Pipe)?;
+        let (errors, stderr) = Stream::keeping(MAX_ERRORS).map_err(SampleError::Pipe)?;
+        let stdio = Stdio { stdout, ..Stdio::output_to(stderr).map_err(SampleError::Pipe)? };
+        Self::start_with(runtime, bundle, stop, stdio, output.digested(), Some(errors))
+    }
+
+    fn start_with(
+        runtime: &dyn Runtime,
+        bundle: &Bundle,
+        stop: Stop<'_>,
+        stdio: Stdio,
+        output: Stream,
+        errors: Option<Stream>,
+    ) -> Result<Self, SampleError> {
         let id = SandboxId::random()?;
-        let (reader, writer) = io::pipe().map_err(SampleError::Pipe)?;
-        rustix::io::ioctl_fionbio(&reader, true)
-            .map_err(|errno| SampleError::Pipe(errno.into()))?;
-        let stdio = Stdio::output_to(writer.into()).map_err(SampleError::Pipe)?;
         let request = Create {
             id: &id,
             bundle,
@@ -154,13 +208,22 @@ impl Observed {
             // The start is what failed; dropping the sandbox releases the rest.
             return Err(runtime_error("starting the workload")(error));
         }
-        Ok(Self {
-            sandbox,
-            reader: Some(reader),
-            output: Vec::new(),
-            first_output: None,
-            exit: None,
-        })
+        Ok(Self { sandbox, output, errors, first_output: None, exit: None })
+    }
+
+    /// Starts the process of `bundle` beside the workload.
+    pub fn exec(&mut self, bundle: &Bundle) -> Result<Self, SampleError> {
+        const STEP: &str = "starting a further process";
+        let (output, writer) = Stream::keeping(MAX_OUTPUT).map_err(SampleError::Pipe)?;
+        let stdio = Stdio::output_to(writer).map_err(SampleError::Pipe)?;
+        let process = bundle.process().map_err(|error| runtime_error(STEP)(error.into()))?;
+        let sandbox = self.sandbox.exec(process, stdio).map_err(runtime_error(STEP))?;
+        Ok(Self { sandbox, output, errors: None, first_output: None, exit: None })
+    }
+
+    /// Sends `signal` to the workload.
+    pub fn signal(&mut self, signal: Signal) -> Result<(), SampleError> {
+        self.sandbox.signal(signal).map_err(runtime_error("sending a signal"))
     }
 
     /// Waits until the workload has written `line` and nothing else.
@@ -171,13 +234,13 @@ impl Observed {
         stop: Stop<'_>,
     ) -> Result<(), SampleError> {
         self.pump(timeout, stop, "first line of output", |observed| {
-            observed.exit.is_some() || observed.output.contains(&b'\n')
+            observed.exit.is_some() || observed.output.kept().contains(&b'\n')
         })?;
         match self.exit {
             Some(exit) => {
                 Err(SampleError::Failed { code: exit.code(), output: self.take_output() })
             }
-            None if self.output != line.as_bytes() => {
+            None if self.output.kept() != line.as_bytes() => {
                 Err(SampleError::Output { output: self.take_output() })
             }
             None => Ok(()),
@@ -195,6 +258,18 @@ impl Observed {
         self.exit.ok_or(SampleError::TimedOut { awaited: "end of the workload", timeout })
     }
 
+    /// Waits until the workload has exited with code 0.
+    pub fn wait_for_success(
+        &mut self,
+        timeout: Duration,
+        stop: Stop<'_>,
+    ) -> Result<(), SampleError> {
+        match self.wait_for_exit(timeout, stop)?.code() {
+            0 => Ok(()),
+            code => Err(SampleError::Failed { code, output: self.take_output() }),
+        }
+    }
+
     /// Carries output and waits for the exit until `done`.
     fn pump(
         &mut self,
@@ -210,14 +285,17 @@ impl Observed {
                 return Err(SampleError::TimedOut { awaited, timeout });
             }
             let fds = [
-                self.reader.as_ref().map(AsFd::as_fd),
+                self.output.fd(),
+                self.errors.as_ref().and_then(Stream::fd),
                 Some(self.sandbox.event_fd()),
                 stop.descriptor(),
             ];
-            let [output, event, _] =
+            let [output, errors, event, _] =
                 wait_readable(fds, Some(left)).map_err(SampleError::Pipe)?;
-            if output {
-                self.first_output.get_or_insert_with(Instant::now);
+            if output || errors {
+                if output {
+                    self.first_output.get_or_insert_with(Instant::now);
+                }
                 self.read_output()?;
             }
             if event {
@@ -235,28 +313,24 @@ impl Observed {
 
     /// Reads what is there without waiting.
     fn read_output(&mut self) -> Result<(), SampleError> {
-        let mut buffer = [0; 4096];
-        while let Some(reader) = &mut self.reader {
-            match reader.read(&mut buffer) {
-                Ok(0) => self.reader = None,
-                Ok(count) => {
-                    // Output that arrived together with the exit.
-                    self.first_output.get_or_insert_with(Instant::now);
-                    if self.output.len() + count <= MAX_OUTPUT {
-                        self.output.extend_from_slice(&buffer[..count]);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(SampleError::Pipe(error)),
-            }
+        if self.output.read().map_err(SampleError::Pipe)? {
+            // Output that arrived together with the exit.
+            self.first_output.get_or_insert_with(Instant::now);
+        }
+        if let Some(errors) = &mut self.errors {
+            errors.read().map_err(SampleError::Pipe)?;
         }
         Ok(())
     }
 
     /// What the workload has written so far.
     pub fn take_output(&mut self) -> String {
-        String::from_utf8_lossy(&std::mem::take(&mut self.output)).into_owned()
+        self.output.take_text()
+    }
+
+    /// Standard output as a whole.
+    pub fn output(&self) -> &Stream {
+        &self.output
     }
 
     /// What the sandbox uses now, as far as the host accounts for it.
@@ -275,14 +349,20 @@ impl Observed {
         self.sandbox.processes().map_err(runtime_error("listing the sandbox's processes"))
     }
 
-    /// Releases everything and returns the clocks, the harness's own included.
-    pub fn release(mut self) -> Result<Timeline, SampleError> {
-        self.sandbox.delete().map_err(runtime_error("releasing the sandbox"))?;
-        let released = Instant::now();
+    /// The clocks until now, the harness's own included.
+    pub fn timeline(&self) -> Timeline {
         let mut timeline = self.sandbox.timeline();
         if let Some(instant) = self.first_output {
             timeline.mark_at(Clock::FirstOutput, instant);
         }
+        timeline
+    }
+
+    /// Releases everything and returns the clocks.
+    pub fn release(mut self) -> Result<Timeline, SampleError> {
+        self.sandbox.delete().map_err(runtime_error("releasing the sandbox"))?;
+        let released = Instant::now();
+        let mut timeline = self.timeline();
         timeline.mark_at(Clock::Released, released);
         Ok(timeline)
     }

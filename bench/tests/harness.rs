@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use bulkhead_bench::{
-    BenchConfig, BenchError, Candidate, NativeRuntime, NoCheckpoint, Silent, Stop, run,
+    BenchConfig, BenchError, Candidate, NativeRuntime, NoCheckpoint, Silent, Stop, WORKLOADS,
+    run,
 };
-use bulkhead_reports::schema::{Results, SCHEMA_VERSION};
+use bulkhead_reports::schema::{Omission, Results, SCHEMA_VERSION};
 use bulkhead_runtime::{Bundle, Isolation, Runtime};
 
 use support::{Behaviour, Counting, Double, config, layer_with_probe, probe_bundle};
@@ -31,11 +32,18 @@ fn measures_everything_with_every_runtime() {
     let bundle = probe_bundle(&layer);
     let double = Double::new("double", Isolation::Container, Behaviour::Works);
     let candidates = [candidate(&double, &bundle), candidate(&NativeRuntime, &bundle)];
-    let results = run_quietly(&config(), &candidates);
+    let config = BenchConfig { workloads: WORKLOADS.to_vec(), ..config() };
+    let results = run_quietly(&config, &candidates);
 
     assert_eq!(results.schema_version, SCHEMA_VERSION);
     assert!(!results.run.partial);
-    assert_eq!(results.omitted, []);
+    // Neither starts further processes; the double runs natively and is asked for
+    // the path a wall would have.
+    let known = |omission: &Omission| {
+        omission.reason.starts_with("exec: ")
+            || omission.workload == "files" && omission.runtime == "double"
+    };
+    assert_eq!(results.omitted.iter().find(|omission| !known(omission)), None);
     let names: Vec<_> = results.runtimes.iter().map(|info| info.name.as_str()).collect();
     assert_eq!(names, ["native", "double"], "the baseline first");
 
@@ -59,6 +67,11 @@ fn measures_everything_with_every_runtime() {
         let fit = results.fits.iter().find(|f| f.runtime == runtime && f.metric == "pss_bytes");
         // An idle probe has a page of its own at least, and not a megabyte.
         assert!((4096.0..1e6).contains(&fit.unwrap().slope), "{fit:?}");
+    }
+    let measured: BTreeSet<_> =
+        results.cells.iter().map(|c| (c.workload.as_str(), c.runtime.as_str())).collect();
+    for workload in ["boot", "syscalls", "lifecycle", "compute", "files", "storm"] {
+        assert!(measured.contains(&(workload, "native")), "{workload}: {measured:?}");
     }
     let operations: BTreeSet<_> = results.syscalls.iter().map(|s| &*s.operation).collect();
     assert_eq!(operations.len(), bulkhead_probe::OPERATIONS.len());

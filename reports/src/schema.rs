@@ -36,6 +36,9 @@ pub struct Results {
     /// One entry per runtime, metric and repetition of every further workload.
     #[serde(default)]
     pub measurements: Vec<Measurement>,
+    /// How a user's own command ended, and what it wrote.
+    #[serde(default)]
+    pub outcomes: Vec<CommandOutcome>,
     /// What the harness calls a difference between a runtime and itself.
     #[serde(default)]
     pub noise: Vec<NoiseFloor>,
@@ -203,6 +206,35 @@ pub struct Measurement {
     /// The value, in `unit`.
     #[serde(deserialize_with = "number")]
     pub value: f64,
+}
+
+/// One way in which a user's own command ended with one runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandOutcome {
+    /// Name of the runtime.
+    pub runtime: String,
+    /// Exit code of the command.
+    pub exit_code: u8,
+    /// SHA-256 of its standard output, in hexadecimal.
+    pub stdout_sha256: String,
+    /// Length of its standard output, bytes.
+    pub stdout_bytes: u64,
+    /// How many runs ended like this, warm-ups included.
+    pub times: u32,
+}
+
+impl CommandOutcome {
+    /// Whether both are the same outcome with the same runtime.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.runtime == other.runtime && self.agrees_with(other)
+    }
+
+    /// Whether exit code and output are the same.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        self.exit_code == other.exit_code && self.stdout_sha256 == other.stdout_sha256
+    }
 }
 
 /// An A/A run: one runtime measured as if it were two.

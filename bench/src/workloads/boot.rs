@@ -22,6 +22,10 @@ impl Workload for Boot {
         "boot"
     }
 
+    fn about(&self) -> &'static str {
+        "from the request for a sandbox to its first output and its end, by phases"
+    }
+
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
         let (profile, program, stop) = (bench.profile, bench.program, bench.stop);
         bench.interleave(self.name(), profile.boot, |contender, slot, samples| {

@@ -34,6 +34,10 @@ impl Workload for Density {
         NAME
     }
 
+    fn about(&self) -> &'static str {
+        "memory of more and more idle sandboxes"
+    }
+
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
         let (profile, program, stop) = (bench.profile, bench.program, bench.stop);
         let progress = bench.progress;

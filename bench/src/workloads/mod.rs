@@ -1,14 +1,24 @@
 //! What is measured: one module for each workload.
+//!
+//! `docs/adding-a-workload.md` walks through one of them.
 
 mod boot;
+mod compute;
+mod custom;
 mod density;
+mod files;
+mod lifecycle;
+mod lines;
+mod sheet;
+mod storm;
 mod syscalls;
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::time::Duration;
 
 use bulkhead_reports::schema::{
-    BootSample, DensitySample, Measurement, Omission, OperationSample,
+    BootSample, CommandOutcome, DensitySample, Measurement, Omission, OperationSample,
 };
 
 use crate::draft::Draft;
@@ -18,14 +28,28 @@ use crate::sampling::{Interleaving, Slot, Stopped, Track};
 use crate::sandbox::{Contender, SampleError};
 use crate::stop::Stop;
 
+use compute::Compute;
+use files::Files;
+use lifecycle::Lifecycle;
+use sheet::Sheet;
+use storm::Storm;
+
 pub use boot::Boot;
+pub use custom::Custom;
 pub use density::Density;
 pub use syscalls::Syscalls;
 
+/// What `bulkhead bench` measures, in this order.
+pub const WORKLOADS: &[&dyn Workload] =
+    &[&Boot, &Syscalls, &Density, &Lifecycle, &Compute, &Files, &Storm];
+
 /// Something to measure with every runtime.
-pub trait Workload {
+pub trait Workload: Debug + Sync {
     /// Name in results.
     fn name(&self) -> &'static str;
+
+    /// What it measures, in a line.
+    fn about(&self) -> &'static str;
 
     /// Measures all contenders and adds to the samples; failures become
     /// omissions.
@@ -54,6 +78,16 @@ pub struct Bench<'a> {
 /// How far each workload got, by its name.
 pub type Tracks = BTreeMap<String, Track>;
 
+impl Debug for Bench<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bench")
+            .field("contenders", &self.contenders)
+            .field("profile", &self.profile)
+            .field("samples", &self.samples)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Everything measured so far.
 #[derive(Debug, Clone, Default)]
 pub struct Samples {
@@ -65,12 +99,21 @@ pub struct Samples {
     /// Values of one runtime and metric must be independent of each other: many
     /// readings in one sandbox are one value, their median.
     pub measurements: Vec<Measurement>,
+    pub outcomes: Vec<CommandOutcome>,
     pub omitted: Vec<Omission>,
     /// Time spent reading how much memory sandboxes take.
     pub memory_reading: Duration,
 }
 
 impl Samples {
+    /// Counts an outcome with those like it.
+    fn outcome(&mut self, outcome: CommandOutcome) {
+        match self.outcomes.iter_mut().find(|known| known.is_like(&outcome)) {
+            Some(known) => known.times += outcome.times,
+            None => self.outcomes.push(outcome),
+        }
+    }
+
     /// Adds an omission that has not been told before.
     pub fn omit(&mut self, workload: &str, runtime: &str, reason: String) {
         let omission =

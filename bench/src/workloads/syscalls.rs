@@ -2,16 +2,14 @@
 //! inside each sandbox by the clock inside.
 
 use std::io;
-use std::time::Duration;
 
 use bulkhead_probe::line::{Line, Outcome};
 use bulkhead_reports::schema::OperationSample;
-use bulkhead_runtime::{Clock, Timeline};
 
-use super::{Bench, Samples, Workload};
+use super::{Bench, Samples, Workload, lines};
 use crate::profile::Profile;
 use crate::sampling::{Slot, Stopped};
-use crate::sandbox::{Contender, Observed, SampleError};
+use crate::sandbox::{Contender, SampleError};
 use crate::stop::Stop;
 
 /// Runs the probe's stopwatch in fresh sandboxes, once in each, so that samples
@@ -24,6 +22,10 @@ const NAME: &str = "syscalls";
 impl Workload for Syscalls {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn about(&self) -> &'static str {
+        "system calls and other work of the kernel, timed inside"
     }
 
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
@@ -44,48 +46,13 @@ fn sample(
 ) -> Result<(), SampleError> {
     let budget = profile.operation_budget_ms.to_string();
     let bundle = contender.bundle_running(&[program, "ops", "--budget-ms", &budget]);
-    let mut observed = Observed::start(contender.runtime, &bundle, stop)?;
-    let exit = observed.wait_for_exit(profile.sandbox_timeout, stop)?;
-    let output = observed.take_output();
-    let timeline = observed.release()?;
-    if exit.code() != 0 {
-        return Err(SampleError::Failed { code: exit.code(), output });
-    }
-    let lines = parse(&output)?;
-    check_clock(&lines, &timeline)?;
+    let lines = lines::read(contender.runtime, &bundle, profile, stop)?;
     if !slot.warm_up {
         for line in lines {
             keep(line, contender.name(), slot.block, samples);
         }
     }
     Ok(())
-}
-
-fn parse(output: &str) -> Result<Vec<Line>, SampleError> {
-    output
-        .lines()
-        .map(|line| line.parse().map_err(|_| SampleError::Output { output: line.to_owned() }))
-        .collect()
-}
-
-/// Times from inside cannot add up to more than the whole took outside. A guest
-/// whose clock runs fast would otherwise pass for a slow one.
-fn check_clock(lines: &[Line], timeline: &Timeline) -> Result<(), SampleError> {
-    let inside_ns = lines.iter().fold(0_u64, |sum, line| match line.outcome {
-        Outcome::Timed { total_ns, .. } => sum.saturating_add(total_ns),
-        Outcome::Failed { .. } => sum,
-    });
-    let inside = Duration::from_nanos(inside_ns);
-    let outside =
-        timeline.between(Clock::Request, Clock::ExitObserved).unwrap_or(Duration::MAX);
-    if inside <= outside {
-        return Ok(());
-    }
-    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    Err(SampleError::Clock {
-        inside_ms: milliseconds(inside),
-        outside_ms: milliseconds(outside),
-    })
 }
 
 fn keep(line: Line, runtime: &str, block: u32, samples: &mut Samples) {
@@ -112,27 +79,12 @@ fn per_iteration(total_ns: u64, iterations: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bulkhead_runtime::Instant;
-
-    fn lived(ns: u64) -> Timeline {
-        let mut timeline = Timeline::starting_at(Instant::from_nanos(1_000));
-        timeline.mark_at(Clock::ExitObserved, Instant::from_nanos(1_000 + ns));
-        timeline
-    }
-
-    #[test]
-    fn a_clock_that_runs_fast_inside_is_noticed() {
-        let lines = parse("getppid 10 600\nfstat error 1\nopen_close 1 500\n").unwrap();
-        assert!(check_clock(&lines, &lived(1_100)).is_ok());
-        let error = check_clock(&lines, &lived(1_099));
-        assert!(matches!(error, Err(SampleError::Clock { .. })));
-    }
 
     #[test]
     fn keeps_figures_and_tells_failures_once() {
         let mut samples = Samples::default();
         for block in 0..2 {
-            for line in parse("getppid 10 2500\ntcp_round_trip error 97\n").unwrap() {
+            for line in lines::parse("getppid 10 2500\ntcp_round_trip error 97\n").unwrap() {
                 keep(line, "microvm", block, &mut samples);
             }
         }
@@ -141,11 +93,5 @@ mod tests {
         let [omission] = &samples.omitted[..] else { panic!("{:?}", samples.omitted) };
         assert_eq!(omission.workload, "tcp_round_trip");
         assert!(omission.reason.contains("not supported"), "{}", omission.reason);
-    }
-
-    #[test]
-    fn foreign_output_is_an_error() {
-        let error = parse("getppid 10 2500\nKernel panic\n").unwrap_err();
-        assert!(error.to_string().contains("Kernel panic"), "{error}");
     }
 }

@@ -7,7 +7,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use bulkhead_bench::{BenchConfig, Blocks, Extent, Ladder, NativeRuntime, Profile, Progress};
+use bulkhead_bench::{
+    BenchConfig, Blocks, Extent, Ladder, NativeRuntime, Profile, Progress, Storms, WORKLOADS,
+};
 use bulkhead_runtime::{
     Availability, Bundle, Capabilities, Create, Error, Isolation, Missing, Rootfs, Runtime,
     Sandbox, SandboxId,
@@ -35,10 +37,11 @@ fn probe() -> &'static Path {
     })
 }
 
-/// A directory with nothing but the probe in it.
+/// A directory with nothing in it but the probe and what it reads.
 pub fn layer_with_probe() -> tempfile::TempDir {
     let layer = tempfile::tempdir().unwrap();
     fs::copy(probe(), layer.path().join("probe")).unwrap();
+    fs::write(layer.path().join("data"), vec![1; 4 << 20]).unwrap();
     layer
 }
 
@@ -61,6 +64,8 @@ pub fn config() -> BenchConfig {
     let blocks =
         Blocks { warm_up: 1, min: 6, max: 8, budget: Duration::from_secs(60), max_weight: 2 };
     BenchConfig {
+        // Boot, system calls, density: what the others do they do in the same ways.
+        workloads: WORKLOADS[..3].to_vec(),
         profile: Profile {
             name: "test",
             boot: blocks,
@@ -73,6 +78,8 @@ pub fn config() -> BenchConfig {
                 reserve_bytes: 0,
             },
             syscalls: blocks,
+            further: blocks,
+            storm: Storms { climbs: blocks, max: 2, budget: Duration::from_secs(60) },
             operation_budget_ms: 1,
             sandbox_timeout: Duration::from_secs(60),
         },

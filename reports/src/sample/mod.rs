@@ -40,6 +40,7 @@ pub fn results() -> Results {
         density: density(),
         syscalls: syscalls(),
         measurements: vec![],
+        outcomes: vec![],
         noise: vec![],
         virtualisation: None,
         attempts: vec![],

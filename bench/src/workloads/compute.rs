@@ -1,0 +1,111 @@
+//! The control: what needs nothing of the kernel and should cost the same
+//! behind every wall. A hash for the processor, two streams for the memory.
+
+use std::fs;
+
+use super::sheet::Counts;
+use super::{Bench, Samples, Sheet, Workload, lines};
+use crate::profile::Profile;
+use crate::sampling::{Slot, Stopped};
+use crate::sandbox::{Contender, SampleError};
+use crate::stop::Stop;
+
+/// Runs `probe compute`, once in each of a number of fresh sandboxes.
+#[derive(Debug, Clone, Copy)]
+pub struct Compute;
+
+const NAME: &str = "compute";
+
+/// What the sandbox holds beside the memory that is streamed over: a guest's
+/// kernel, and the probe.
+const REST_MIB: u64 = 32;
+
+impl Workload for Compute {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn about(&self) -> &'static str {
+        "a hash, and copy and triad over memory larger than the caches: no kernel involved"
+    }
+
+    fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
+        let (profile, program, stop) = (bench.profile, bench.program, bench.stop);
+        let mib = stream_mib(largest_cache_bytes());
+        bench.interleave(NAME, profile.further, |contender, slot, samples| {
+            sample(contender, program, mib, &profile, stop, slot, samples)
+        })
+    }
+}
+
+fn sample(
+    contender: Contender<'_>,
+    program: &str,
+    mib: u64,
+    profile: &Profile,
+    stop: Stop<'_>,
+    slot: Slot,
+    samples: &mut Samples,
+) -> Result<(), SampleError> {
+    let budget = profile.operation_budget_ms.to_string();
+    let arguments = [program, "compute", &mib.to_string(), &budget];
+    let bundle = contender.bundle_running_within(&arguments, (mib + REST_MIB) << 20);
+    let lines = lines::read(contender.runtime, &bundle, profile, stop)?;
+    let mut sheet = Sheet::new(samples, NAME, contender.name(), slot);
+    for line in lines {
+        let metric = match line.operation.as_str() {
+            "hash" => "SHA-256 of 4 KiB".to_owned(),
+            stream => format!("{stream} over {mib} MiB"),
+        };
+        sheet.line(&metric, Counts::Bytes, &line);
+    }
+    Ok(())
+}
+
+/// Half as much again as the largest cache, rounded up to 6 MiB, so that halves
+/// and thirds are whole: enough that nothing survives from one round to the
+/// next, no more than that, because a guest's first touch of a page can take
+/// milliseconds.
+fn stream_mib(cache_bytes: u64) -> u64 {
+    (cache_bytes + cache_bytes / 2).div_ceil(1 << 20).next_multiple_of(6).max(6)
+}
+
+/// Where it is not said, what servers have at least.
+const USUAL_CACHE_BYTES: u64 = 32 << 20;
+
+/// The first processor's largest cache (sysfs-devices-system-cpu).
+fn largest_cache_bytes() -> u64 {
+    let caches = fs::read_dir("/sys/devices/system/cpu/cpu0/cache").into_iter().flatten();
+    let sizes = caches.flatten().filter_map(|cache| {
+        let size = fs::read_to_string(cache.path().join("size")).ok()?;
+        cache_bytes(&size)
+    });
+    sizes.max().unwrap_or(USUAL_CACHE_BYTES)
+}
+
+/// `32768K`, as sysfs writes it.
+fn cache_bytes(size: &str) -> Option<u64> {
+    let kibibytes: u64 = size.trim().strip_suffix('K')?.parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_exceeds_the_cache_in_halves_and_thirds() {
+        for cache_mib in [1, 8, 32, 33, 260] {
+            let mib = stream_mib(cache_mib << 20);
+            assert!(mib > cache_mib && mib.is_multiple_of(6), "{mib}");
+        }
+        assert_eq!(stream_mib(32 << 20), 48);
+    }
+
+    #[test]
+    fn sizes_are_read_as_sysfs_writes_them() {
+        assert_eq!(cache_bytes("32768K\n"), Some(32 << 20));
+        assert_eq!(cache_bytes("unknown"), None);
+        assert!(largest_cache_bytes() > 0);
+    }
+}

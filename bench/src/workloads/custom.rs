@@ -1,0 +1,63 @@
+//! A user's own command: `bulkhead bench custom`.
+
+use bulkhead_reports::schema::CommandOutcome;
+use bulkhead_runtime::Clock;
+
+use super::{Bench, Samples, Sheet, Workload};
+use crate::profile::Profile;
+use crate::sampling::{Slot, Stopped};
+use crate::sandbox::{Contender, Observed, SampleError};
+use crate::stop::Stop;
+
+/// Runs the command of the bundles to its end.
+#[derive(Debug, Clone, Copy)]
+pub struct Custom;
+
+const NAME: &str = "custom";
+
+impl Workload for Custom {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn about(&self) -> &'static str {
+        "a command of one's own, from request to exit"
+    }
+
+    fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
+        let (profile, stop) = (bench.profile, bench.stop);
+        bench.interleave(NAME, profile.further, |contender, slot, samples| {
+            sample(contender, &profile, stop, slot, samples)
+        })
+    }
+}
+
+fn sample(
+    contender: Contender<'_>,
+    profile: &Profile,
+    stop: Stop<'_>,
+    slot: Slot,
+    samples: &mut Samples,
+) -> Result<(), SampleError> {
+    stop.sleep(profile.idle_before_start);
+    let mut observed = Observed::start_digesting(contender.runtime, contender.bundle, stop)?;
+    let exit = observed.wait_for_exit(profile.sandbox_timeout, stop)?;
+    // Not every runtime accounts for what it runs, nor after its end.
+    let usage = observed.usage().unwrap_or_default();
+    samples.outcome(CommandOutcome {
+        runtime: contender.name().to_owned(),
+        exit_code: exit.code(),
+        stdout_sha256: observed.output().sha256(),
+        stdout_bytes: observed.output().length(),
+        times: 1,
+    });
+    let timeline = observed.release()?;
+    let until = |clock| timeline.between(Clock::Request, clock);
+    let mut sheet = Sheet::new(samples, NAME, contender.name(), slot);
+    sheet.time("request→exit_observed", until(Clock::ExitObserved));
+    sheet.time("request→first_output", until(Clock::FirstOutput));
+    sheet.time("request→released", until(Clock::Released));
+    sheet.bytes("peak memory", usage.memory_peak_bytes);
+    sheet.time("CPU time", usage.cpu_ns.map(std::time::Duration::from_nanos));
+    Ok(())
+}
