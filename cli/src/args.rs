@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bulkhead_bench::{WORKLOADS, Workload};
 use bulkhead_runtime::{Isolation, SandboxId};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
@@ -262,6 +264,16 @@ pub struct BenchArgs {
     /// Which runtimes to compare, the baseline first
     #[arg(long, value_delimiter = ',', default_value = "native,container,microvm")]
     pub runtimes: Vec<Isolation>,
+    /// Which workloads to measure [default: all]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "NAME",
+        value_parser = workloads(),
+        default_values = WORKLOADS.iter().map(|workload| workload.name()),
+        hide_default_value = true,
+    )]
+    pub workloads: Vec<&'static dyn Workload>,
     /// Directory for results and report [default: reports/runs/<time>]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
@@ -282,7 +294,7 @@ pub struct BenchArgs {
         value_name = "DIR",
         value_hint = ValueHint::DirPath,
         conflicts_with_all =
-            ["full", "runtimes", "out", "seed", "samples", "time_budget", "kernel"],
+            ["full", "runtimes", "workloads", "out", "seed", "samples", "time_budget", "kernel"],
     )]
     pub resume: Option<PathBuf>,
     /// Guest kernel of the microVM [default: the one `bulkhead kernel build` makes]
@@ -320,6 +332,15 @@ pub struct GcArgs {
     pub dry_run: bool,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// A workload by its name.
+fn workloads() -> impl TypedValueParser<Value = &'static dyn Workload> {
+    let names = WORKLOADS.iter().map(|it| PossibleValue::new(it.name()).help(it.about()));
+    PossibleValuesParser::new(names).try_map(|name| {
+        let named = WORKLOADS.iter().find(|workload| workload.name() == name);
+        named.copied().ok_or("no such workload")
+    })
 }
 
 fn wall(text: &str) -> Result<Isolation, String> {

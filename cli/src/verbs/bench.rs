@@ -54,6 +54,7 @@ fn measure(
     let candidates: Vec<Candidate<'_>> = contenders.iter().map(Contender::candidate).collect();
 
     let config = BenchConfig {
+        workloads: args.workloads.clone(),
         profile: if args.full { Profile::FULL } else { Profile::DEFAULT },
         extent: match (args.samples, args.time_budget) {
             (Some(count), _) => Extent::Blocks(count),
