@@ -29,6 +29,7 @@ mod stop;
 mod stream;
 mod summary;
 mod time;
+pub mod virtualisation;
 mod workloads;
 
 pub use draft::{Checkpoint, NoCheckpoint};

@@ -2,6 +2,7 @@
 //!
 //! - [`kvm`]: the kernel's objects; [`boot`]: getting a kernel to run;
 //!   [`devices`]: what the guest sees; [`machine`]: these put together.
+//! - [`profile`]: what the hypervisor costs here, without an operating system.
 //! - `monitor`: the process that runs one machine, started by
 //!   [`MicroVmRuntime`] with [`monitor_main`] as its entry point.
 //! - `session`: the host's half of the conversation with the guest's PID 1.
@@ -21,6 +22,7 @@ mod loaded;
 pub mod machine;
 mod monitor;
 mod monitor_process;
+pub mod profile;
 mod runtime;
 mod sandbox;
 pub mod session;

@@ -81,6 +81,15 @@ pub enum BootError {
     },
 }
 
+/// Privilege level of a raw guest's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ring {
+    /// Ring 0, a kernel's.
+    Kernel,
+    /// Ring 3, a program's.
+    User,
+}
+
 fn write_error(what: &'static str) -> impl FnOnce(vm_memory::GuestMemoryError) -> BootError {
     move |source| BootError::Write { what, source }
 }
@@ -98,7 +107,7 @@ pub fn linux(ram: &GuestRam, kernel: &Path, command_line: &str) -> Result<Entry,
     command_line::write(ram, command_line)?;
     zero_page::write(ram, loaded.setup_header, command_line.len())?;
     mptable::write(ram)?;
-    paging::write(ram)?;
+    paging::write(ram, Ring::Kernel)?;
     Ok(Entry::Long { rip: loaded.entry })
 }
 
@@ -119,8 +128,20 @@ pub fn raw(ram: &GuestRam, code: &[u8]) -> Result<Entry, BootError> {
 ///
 /// [`BootError::Write`] when it does not fit.
 pub fn raw_long(ram: &GuestRam, code: &[u8]) -> Result<Entry, BootError> {
-    let entry: GuestAddress = layout::HIGH_MEMORY;
-    ram.write_slice(code, entry).map_err(write_error("raw guest"))?;
-    paging::write(ram)?;
-    Ok(Entry::Long { rip: entry })
+    bare(ram, code, Ring::Kernel)
+}
+
+/// As [`raw_long`], in a privilege level of its own choice.
+///
+/// # Errors
+///
+/// [`BootError::Write`] when it does not fit.
+pub fn bare(ram: &GuestRam, code: &[u8], ring: Ring) -> Result<Entry, BootError> {
+    let rip: GuestAddress = layout::HIGH_MEMORY;
+    ram.write_slice(code, rip).map_err(write_error("raw guest"))?;
+    paging::write(ram, ring)?;
+    Ok(match ring {
+        Ring::Kernel => Entry::Long { rip },
+        Ring::User => Entry::User { rip },
+    })
 }

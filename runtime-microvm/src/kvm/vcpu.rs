@@ -24,6 +24,8 @@ const RFLAGS_RESERVED: u64 = 1 << 1;
 const MSR_MISC_ENABLE: (u32, u64) = (0x1a0, 1);
 /// `MSR_MTRRdefType`: enabled, write-back.
 const MSR_MTRR_DEF_TYPE: (u32, u64) = (0x2ff, 1 << 11 | 6);
+/// `IA32_APIC_BASE`: enabled, in x2APIC mode (SDM 3A, 11.12.1).
+const APIC_BASE_X2APIC: u64 = 1 << 11 | 1 << 10;
 /// Longest x86 instruction (SDM 2A, 2.3.11).
 const MAX_INSTRUCTION: usize = 15;
 
@@ -33,6 +35,11 @@ pub enum Entry {
     /// 64-bit mode with an identity mapping, as the 64-bit Linux boot protocol
     /// asks (Documentation/arch/x86/boot.rst): RSI points to the zero page.
     Long {
+        /// First instruction.
+        rip: GuestAddress,
+    },
+    /// 64-bit mode as well, with the privileges of a program.
+    User {
         /// First instruction.
         rip: GuestAddress,
     },
@@ -77,13 +84,14 @@ impl Vcpu {
         let mut sregs = self.fd.get_sregs().map_err(failed("read segment registers"))?;
         let mut regs = kvm_regs { rflags: RFLAGS_RESERVED, ..Default::default() };
         match entry {
-            Entry::Long { rip } => {
+            Entry::Long { rip } | Entry::User { rip } => {
                 self.set_msrs()?;
                 regs.rip = rip.0;
                 regs.rsi = layout::ZERO_PAGE.0;
                 regs.rsp = layout::BOOT_STACK.0;
-                let data = flat_segment(layout::BOOT_DS, 0x3, false);
-                sregs.cs = flat_segment(layout::BOOT_CS, 0xb, true);
+                let ring = if matches!(entry, Entry::User { .. }) { 3 } else { 0 };
+                let data = flat_segment(layout::BOOT_DS, 0x3, false, ring);
+                sregs.cs = flat_segment(layout::BOOT_CS, 0xb, true, ring);
                 (sregs.ds, sregs.es, sregs.ss) = (data, data, data);
                 (sregs.fs, sregs.gs) = (data, data);
                 sregs.gdt.base = layout::BOOT_GDT.0;
@@ -101,6 +109,19 @@ impl Vcpu {
         }
         self.fd.set_sregs(&sregs).map_err(failed("set segment registers"))?;
         self.fd.set_regs(&regs).map_err(failed("set registers"))
+    }
+
+    /// Gives the guest interrupt descriptors, and its local APIC the mode in which
+    /// its registers are MSRs.
+    ///
+    /// # Errors
+    ///
+    /// [`KvmError::Ioctl`].
+    pub fn accept_interrupts(&self, idt: GuestAddress, limit: u16) -> Result<(), KvmError> {
+        let mut sregs = self.fd.get_sregs().map_err(failed("read segment registers"))?;
+        (sregs.idt.base, sregs.idt.limit) = (idt.0, limit);
+        sregs.apic_base |= APIC_BASE_X2APIC;
+        self.fd.set_sregs(&sregs).map_err(failed("set segment registers"))
     }
 
     fn set_msrs(&self) -> Result<(), KvmError> {
@@ -180,15 +201,16 @@ impl Vcpu {
     }
 }
 
-/// A flat 4 GiB segment: `selector`, type, and whether it is 64-bit code.
-fn flat_segment(selector: u16, type_: u8, code64: bool) -> kvm_segment {
+/// A flat 4 GiB segment: `selector`, type, whether it is 64-bit code, and its
+/// privilege level, which is also the one its selector asks for.
+fn flat_segment(selector: u16, type_: u8, code64: bool, ring: u8) -> kvm_segment {
     kvm_segment {
         base: 0,
         limit: u32::MAX,
-        selector,
+        selector: selector | u16::from(ring),
         type_,
         present: 1,
-        dpl: 0,
+        dpl: ring,
         db: u8::from(!code64),
         s: 1,
         l: u8::from(code64),

@@ -7,6 +7,7 @@
 pub(crate) mod channel;
 pub(crate) mod config;
 mod event_loop;
+pub(crate) mod kick;
 mod processor;
 mod raw;
 pub(crate) mod report;

@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use seccompiler::BpfProgram;
 
+use super::kick;
 use crate::kvm::{GuestRam, Vcpu};
 use crate::machine::Io;
 use crate::throttle::{CpuLimit, Throttle};
@@ -20,9 +21,6 @@ use crate::vcpu_loop::{self, Ending};
 /// Stack of the thread: its deepest call is a request of a device, which has
 /// its buffers on the heap.
 const STACK_BYTES: usize = 64 << 10;
-/// Interrupts `KVM_RUN`; `SIGRTMIN` itself is left to the C library.
-pub const KICK: fn() -> libc::c_int = || libc::SIGRTMIN() + 1;
-
 /// A running processor.
 #[derive(Debug)]
 pub struct Processor {
@@ -32,12 +30,10 @@ pub struct Processor {
 #[derive(Debug)]
 struct Shared {
     stop: AtomicBool,
-    thread_id: std::sync::OnceLock<libc::pid_t>,
+    thread: std::sync::OnceLock<kick::Thread>,
     ended: EventFd,
     ending: Mutex<Option<Ending>>,
 }
-
-extern "C" fn ignore(_signal: libc::c_int) {}
 
 /// What the processor's thread may not exceed.
 #[derive(Debug, Default)]
@@ -57,23 +53,17 @@ pub fn start(
     timeline: Arc<SharedTimeline>,
     limits: Limits,
 ) -> io::Result<Processor> {
-    // SAFETY: the handler does nothing; it is there so that the signal interrupts
-    // KVM_RUN instead of killing the process.
-    let previous = unsafe { libc::signal(KICK(), ignore as *const () as libc::sighandler_t) };
-    if previous == libc::SIG_ERR {
-        return Err(io::Error::last_os_error());
-    }
+    kick::ignore()?;
     let shared = Arc::new(Shared {
         stop: AtomicBool::new(false),
-        thread_id: std::sync::OnceLock::new(),
+        thread: std::sync::OnceLock::new(),
         ended: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
         ending: Mutex::new(None),
     });
     let of_thread = shared.clone();
     thread::Builder::new().name("vcpu".into()).stack_size(STACK_BYTES).spawn(move || {
         let shared = of_thread;
-        // SAFETY: gettid always succeeds.
-        shared.thread_id.get_or_init(|| unsafe { libc::gettid() });
+        shared.thread.get_or_init(kick::this_thread);
         let ending = match limits.apply() {
             Err(reason) => Ending::UnexpectedExit(reason),
             Ok(mut throttle) => {
@@ -101,7 +91,7 @@ impl Limits {
     fn apply(self) -> Result<Option<Throttle>, String> {
         let throttle = self
             .cpu
-            .map(|limit| Throttle::start(limit, KICK()))
+            .map(|limit| Throttle::start(limit, kick::signal()))
             .transpose()
             .map_err(|error| format!("no processor limit: {error}"))?;
         if let Some(filter) = &self.filter {
@@ -138,9 +128,8 @@ impl Processor {
     /// is lost: ask again until it has ended.
     pub fn stop(&self) {
         self.shared.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.shared.thread_id.get() {
-            // SAFETY: sends a signal to a thread of our own process, which handles it.
-            unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), *thread, KICK()) };
+        if let Some(thread) = self.shared.thread.get() {
+            thread.kick();
         }
     }
 }
