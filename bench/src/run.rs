@@ -4,7 +4,8 @@ use std::error::Error;
 use std::time::SystemTime;
 
 use bulkhead_reports::schema::{
-    BootSample, Effort, Host, Results, Run, RuntimeInfo, SCHEMA_VERSION,
+    BootSample, Effort, Host, Results, Run, RuntimeInfo, SCHEMA_VERSION, VirtualisationKind,
+    VirtualisationProfile,
 };
 use bulkhead_runtime::{Availability, Bundle, Isolation, Runtime};
 use rand::SeedableRng;
@@ -54,6 +55,8 @@ pub struct BenchConfig {
     pub image_digest: String,
     /// Guest kernel release and configuration hash, where a microVM takes part.
     pub guest_kernel: Option<String>,
+    /// What this host's KVM costs, where there is one.
+    pub virtualisation: Option<VirtualisationProfile>,
 }
 
 /// A runtime that was asked for.
@@ -155,7 +158,7 @@ pub fn run(
     let tables = summary.tables(&mut generator);
     let fits = summary.fits();
     let mut results = bench.draft.with(bench.samples, &bench.tracks);
-    note_emulation(&mut results.host, &results.boot);
+    note_emulation(&mut results.host, results.virtualisation.as_ref(), &results.boot);
     results.run.partial = partial;
     results.noise = tables.noise;
     results.cells = tables.cells;
@@ -193,7 +196,7 @@ fn frame(config: &BenchConfig, runtimes: Vec<RuntimeInfo>) -> Results {
         measurements: vec![],
         outcomes: vec![],
         noise: vec![],
-        virtualisation: None,
+        virtualisation: config.virtualisation.clone(),
         attempts: vec![],
         surfaces: vec![],
         cells: vec![],
@@ -296,9 +299,17 @@ fn contenders<'a>(
     Ok(ready)
 }
 
-/// Whether the guest kernel is emulated is decided by what was counted, where
-/// anything was: a module's name is only a guess.
-fn note_emulation(host: &mut Host, boot: &[BootSample]) {
+/// Whether the guest kernel is emulated is decided by what was measured, and by what
+/// was counted, where anything was: a module's name is only a guess.
+fn note_emulation(
+    host: &mut Host,
+    profile: Option<&VirtualisationProfile>,
+    boot: &[BootSample],
+) {
+    let measured = profile.map(|it| it.kind).filter(|&it| it != VirtualisationKind::Unknown);
+    if let (Some(kvm), Some(kind)) = (&mut host.kvm, measured) {
+        kvm.emulates_guest_kernel = kind == VirtualisationKind::Emulated;
+    }
     #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
     let counted: Vec<f64> = boot
         .iter()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bulkhead_runtime::{
     Bundle, Clock, Create, Error as RuntimeError, Exit, HostProcess, IdError, Instant,
-    KvmStats, Lifetime, Runtime, Sandbox, SandboxId, Signal, Stdio, Timeline, Usage,
+    Lifetime, Runtime, Sandbox, SandboxId, Signal, Stdio, Timeline, Usage,
 };
 
 use crate::poll::wait_readable;
@@ -338,10 +338,10 @@ impl Observed {
         self.sandbox.usage().map_err(runtime_error("reading the sandbox's usage"))
     }
 
-    /// KVM's counters, of a microVM; empty otherwise.
-    pub fn kvm(&self) -> KvmStats {
+    /// What the sandbox uses now, with KVM's counters; empty where it cannot be read.
+    pub fn kvm(&self) -> Usage {
         // A counter that cannot be read must not cost the sample it would explain.
-        self.sandbox.usage().ok().and_then(|usage| usage.kvm).unwrap_or_default()
+        self.sandbox.usage().unwrap_or_default()
     }
 
     /// Its processes on the host.

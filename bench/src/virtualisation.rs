@@ -7,6 +7,7 @@
 
 use bulkhead_reports::schema::{ProfileFigure, VirtualisationKind, VirtualisationProfile};
 use bulkhead_reports::units::{Unit, number};
+use rand::SeedableRng;
 
 use crate::statistics::{Generator, Interval, median, median_interval};
 
@@ -137,9 +138,11 @@ fn rate(per_second: f64) -> String {
     number(per_second / factor) + symbol
 }
 
-/// A profile with its medians, their intervals, and the kind of KVM they show.
+/// A profile with its medians, their intervals (resampled from `seed`), and the
+/// kind of KVM they show.
 #[must_use]
-pub fn profile(raw: &[RawFigure], generator: &mut Generator) -> VirtualisationProfile {
+pub fn profile(raw: &[RawFigure], seed: u64) -> VirtualisationProfile {
+    let generator = &mut Generator::seed_from_u64(seed);
     let mut figures = Vec::new();
     let mut failures = Vec::new();
     for figure in raw {
@@ -179,7 +182,6 @@ fn summarise(
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use rand::SeedableRng;
 
     fn kind(ring0: f64, ring3: f64, exit: f64) -> VirtualisationKind {
         let evidence = Evidence {
@@ -245,7 +247,7 @@ mod tests {
             raw("halt_wake", Err("nobody woke".to_owned())),
             raw("pio_exit", Ok(vec![])),
         ];
-        let profile = profile(&figures, &mut Generator::seed_from_u64(1));
+        let profile = profile(&figures, 1);
         let [vm] = &profile.figures[..] else { panic!("{:?}", profile.figures) };
         assert_eq!((vm.median, vm.samples.len()), (4.0, 7));
         assert!(vm.low <= 4.0 && 4.0 <= vm.high);

@@ -257,7 +257,10 @@ pub struct Packages {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct BenchArgs {
+    #[command(subcommand)]
+    pub verb: Option<BenchVerb>,
     /// Measure as for publication: more samples, larger ladders
     #[arg(long)]
     pub full: bool,
@@ -304,6 +307,15 @@ pub struct BenchArgs {
     pub packages: Packages,
     #[command(flatten)]
     pub output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BenchVerb {
+    /// Measure what the hypervisor costs on this host, without a guest kernel
+    Host {
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -33,6 +33,7 @@ mod tables;
 pub mod terminal;
 pub mod units;
 mod view;
+pub mod virtualisation;
 mod workloads;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,8 @@
 //! Tests that every renderer takes any results: those of a run that measured
 //! almost nothing, and those that make no sense at all.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use crate::clocks::{CLOCKS, START_METRIC};
@@ -118,7 +120,9 @@ prop_compose! {
         clocks_ns in prop::collection::btree_map(clock(), any::<u64>(), 0..9),
         kvm in prop::collection::btree_map(any::<String>(), any::<u64>(), 0..3),
     ) -> BootSample {
-        BootSample { runtime, block: 0, position: 0, warm_up, clocks_ns, kvm, exit_code: 0 }
+        let kvm_at = BTreeMap::from([("kernel_done".to_owned(), kvm.clone())]);
+        let (block, position, exit_code) = (0, 0, 0);
+        BootSample { runtime, block, position, warm_up, clocks_ns, kvm, kvm_at, exit_code }
     }
 }
 

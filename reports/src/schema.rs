@@ -150,6 +150,11 @@ pub struct BootSample {
     pub clocks_ns: BTreeMap<String, u64>,
     /// KVM's counters at exit, by kernel name (microVM only).
     pub kvm: BTreeMap<String, u64>,
+    /// The same counters, those that are not zero, when a named clock was seen:
+    /// `kernel_done`, `workload_exec`. Nothing is counted before
+    /// `first_guest_instruction`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kvm_at: BTreeMap<String, BTreeMap<String, u64>>,
     /// Exit code of the workload.
     pub exit_code: u8,
 }

@@ -72,7 +72,7 @@ fn answers(question: &Question) -> String {
     grid.to_string()
 }
 
-fn grid(table: &Table) -> String {
+pub(crate) fn grid(table: &Table) -> String {
     let mut grid = empty_grid();
     grid.set_header(table.head.iter().map(|head| head.text.as_str()));
     for row in &table.rows {

@@ -21,7 +21,7 @@ pub fn of_process(pid: i32) -> Result<Usage, MicroVmError> {
         kernel_memory_bytes: None,
         cpu_ns: cpu_ns(&stat),
         pids: kib_field(&status, "Threads:"),
-        kvm: None,
+        ..Usage::default()
     })
 }
 

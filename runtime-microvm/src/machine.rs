@@ -161,7 +161,9 @@ impl Machine {
         let vcpu = vm.create_vcpu()?;
         let io_apic = IoApic::new(vm.clone());
         let mut io = Io { mmio: MmioBus::default(), console: None };
-        let timer = BootTimer::new(config.timeline);
+        let stats: Vec<StatsFd> = [vm.stats(), vcpu.stats()].into_iter().flatten().collect();
+        let of_timer = stats.iter().filter_map(|fd| fd.try_clone().ok()).collect();
+        let timer = BootTimer::new(config.timeline, of_timer);
         io.mmio.insert(layout::BOOT_TIMER, Arc::new(Mutex::new(timer)));
 
         let mut devices = None;
@@ -193,7 +195,6 @@ impl Machine {
         let mut cpuid = system.supported_cpuid()?;
         cpuid::single_processor(&mut cpuid, system.has_tsc_deadline());
         vcpu.prepare(&cpuid, entry)?;
-        let stats = [vm.stats(), vcpu.stats()].into_iter().flatten().collect();
         Ok(Self { vcpu, io, ram, devices, stats, command_line, vm })
     }
 

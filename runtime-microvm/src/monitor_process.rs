@@ -143,6 +143,18 @@ impl MonitorProcess {
         Ok(Some(stats))
     }
 
+    /// KVM's counters by name, from `values` that the monitor has read.
+    pub fn kvm_stats_of(&self, values: &[u64]) -> KvmStats {
+        let mut stats = KvmStats::default();
+        let mut rest = values;
+        for reader in &self.stats {
+            let (of_reader, others) = rest.split_at(reader.counters().min(rest.len()));
+            reader.add(of_reader, &mut stats);
+            rest = others;
+        }
+        stats
+    }
+
     /// Ends it and waits until it is gone. Idempotent.
     pub fn kill(&mut self) -> Result<(), MicroVmError> {
         // Each descriptor of a VM's statistics keeps the VM.

@@ -288,6 +288,9 @@ impl Sandbox for MicroVm {
         let Some(monitor) = &self.monitor else { return Err(self.not_running()) };
         let mut usage = accounting::of_process(monitor.pid()).map_err(wall(STEP))?;
         usage.kvm = monitor.kvm_stats().map_err(wall(STEP))?;
+        let counters = self.shared.counters();
+        usage.kvm_at =
+            counters.map(|(clock, values)| (clock, monitor.kvm_stats_of(&values))).collect();
         Ok(usage)
     }
 

@@ -1,5 +1,6 @@
-//! The named clocks of one microVM, shared between the monitor that stamps
-//! them and whoever reads them, as a small mapped file.
+//! The named clocks of one microVM, and KVM's counters at some of them, shared
+//! between the monitor that stamps them and whoever reads them, as a small mapped
+//! file.
 
 use std::fs::File;
 use std::io;
@@ -11,9 +12,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bulkhead_runtime::{Clock, Instant, Timeline};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
-/// One slot per clock, and one for the guest agent being ready.
-const SLOTS: usize = Clock::ALL.len() + 1;
 const AGENT_READY: usize = Clock::ALL.len();
+/// Behind the clocks and the guest agent being ready: KVM's counters at each of
+/// [`COUNTED`], their number first.
+const COUNTERS: usize = AGENT_READY + 1;
+/// Clocks at which the counters are kept. Before the first instruction there is
+/// nothing to count, and at the exit they can be read directly.
+const COUNTED: [Clock; 2] = [Clock::KernelDone, Clock::WorkloadExec];
+/// Most counters kept, those of the VM and of its processor together; KVM has
+/// some 70. With them the file still fits one page.
+const MAX_COUNTERS: usize = 250;
+/// Every slot.
+const SLOTS: usize = COUNTERS + COUNTED.len() * (1 + MAX_COUNTERS);
 /// Length of the file, bytes.
 const FILE_LEN: usize = SLOTS * size_of::<u64>();
 
@@ -107,6 +117,31 @@ impl SharedTimeline {
         self.seen(clock as usize)
     }
 
+    /// Keeps KVM's counters as they were at `clock`, unless they were kept before or
+    /// are not kept at this clock.
+    pub fn keep_counters(&self, clock: Clock, values: &[u64]) {
+        let Some(base) = counters_of(clock) else { return };
+        if self.slot(base).load(Ordering::Acquire) != 0 || values.len() > MAX_COUNTERS {
+            return;
+        }
+        for (slot, value) in (base + 1..).zip(values) {
+            self.slot(slot).store(*value, Ordering::Relaxed);
+        }
+        // Last: a reader that sees their number sees them.
+        self.slot(base).store(values.len() as u64, Ordering::Release);
+    }
+
+    /// KVM's counters at each clock at which they were kept.
+    pub fn counters(&self) -> impl Iterator<Item = (Clock, Vec<u64>)> {
+        COUNTED.into_iter().filter_map(|clock| {
+            let base = counters_of(clock)?;
+            let count = usize::try_from(self.slot(base).load(Ordering::Acquire)).ok()?;
+            let slots = base + 1..=base + count.min(MAX_COUNTERS);
+            let values = slots.map(|slot| self.slot(slot).load(Ordering::Relaxed)).collect();
+            (count > 0).then_some((clock, values))
+        })
+    }
+
     /// Stamps that the guest agent has prepared the guest.
     pub fn agent_ready(&self) {
         self.stamp(AGENT_READY);
@@ -126,6 +161,12 @@ impl SharedTimeline {
             }
         }
     }
+}
+
+/// The slots of the counters at `clock`.
+fn counters_of(clock: Clock) -> Option<usize> {
+    let index = COUNTED.iter().position(|counted| *counted == clock)?;
+    Some(COUNTERS + index * (1 + MAX_COUNTERS))
 }
 
 impl Drop for SharedTimeline {
@@ -156,6 +197,23 @@ mod tests {
         let mut timeline = Timeline::default();
         reader.copy_into(&mut timeline);
         assert_eq!(timeline.iter().count(), 1);
+    }
+
+    #[test]
+    fn counters_are_kept_once_and_at_their_clock() {
+        let timeline = SharedTimeline::anonymous().unwrap();
+        assert_eq!(timeline.counters().count(), 0);
+        timeline.keep_counters(Clock::WorkloadExec, &[1, 2, 3]);
+        timeline.keep_counters(Clock::WorkloadExec, &[4]);
+        timeline.keep_counters(Clock::Released, &[5]);
+        timeline.keep_counters(Clock::KernelDone, &[0; MAX_COUNTERS + 1]);
+        let kept: Vec<_> = timeline.counters().collect();
+        assert_eq!(kept, [(Clock::WorkloadExec, vec![1, 2, 3])]);
+        timeline.keep_counters(Clock::KernelDone, &[7; MAX_COUNTERS]);
+        let kept: Vec<_> = timeline.counters().collect();
+        assert_eq!(kept[0], (Clock::KernelDone, vec![7; MAX_COUNTERS]));
+        assert_eq!(kept[1], (Clock::WorkloadExec, vec![1, 2, 3]));
+        const { assert!(FILE_LEN <= 4096) };
     }
 
     #[test]

@@ -5,12 +5,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bulkhead_guest::timer::{MILESTONE, Milestone};
 use bulkhead_kernels::KvmFlavour;
+use bulkhead_microvm::devices::boot_timer::BootTimer;
+use bulkhead_microvm::devices::bus::MmioDevice;
 use bulkhead_microvm::kvm::StatsReader;
 use bulkhead_microvm::machine::{Guest, Machine, MachineConfig, MachineError};
 use bulkhead_microvm::timeline::SharedTimeline;
 use bulkhead_microvm::vcpu_loop::{self, Ending};
-use bulkhead_runtime::KvmStats;
+use bulkhead_runtime::{Clock, KvmStats};
 
 fn machine(guest: Guest, memory_mib: u32) -> Result<Machine, MachineError> {
     Machine::build(MachineConfig {
@@ -122,6 +125,25 @@ fn kvm_counts_what_happened() {
         StatsReader::new(fd.into()).unwrap().add_to(&mut stats).unwrap();
     }
     assert!(stats.get("exits").is_some_and(|exits| exits > 0), "{stats:?}");
+}
+
+#[test]
+#[cfg_attr(not(has_kvm), ignore = "needs /dev/kvm")]
+fn counters_are_kept_with_a_milestone() {
+    let mut machine = machine(Guest::Raw(RESET.to_vec()), 16).unwrap();
+    let stop = AtomicBool::new(false);
+    let _ = vcpu_loop::run(&mut machine.vcpu, &mut machine.io, &machine.ram, &stop);
+    let mut expected = Vec::new();
+    for fd in &machine.stats {
+        let reader = StatsReader::new(fd.try_clone().unwrap().into()).unwrap();
+        expected.extend(reader.values().unwrap());
+    }
+    let timeline = Arc::new(SharedTimeline::anonymous().unwrap());
+    let mut timer = BootTimer::new(timeline.clone(), machine.stats);
+    let kernel_done = Milestone::KernelDone as u32;
+    assert_eq!(timer.write(MILESTONE as u64, &kernel_done.to_le_bytes()), None);
+    let kept: Vec<_> = timeline.counters().collect();
+    assert_eq!(kept, [(Clock::KernelDone, expected)]);
 }
 
 #[test]

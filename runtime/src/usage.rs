@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Clock;
+
 /// Resource use of one sandbox. `None` where the host does not account for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
@@ -19,6 +21,9 @@ pub struct Usage {
     pub pids: Option<u64>,
     /// KVM's own counters (microVM only).
     pub kvm: Option<KvmStats>,
+    /// The same counters as they were at some of the named clocks (microVM only).
+    #[serde(default)]
+    pub kvm_at: BTreeMap<Clock, KvmStats>,
 }
 
 /// Counters from `KVM_GET_STATS_FD`, VM and vCPUs summed, by their kernel

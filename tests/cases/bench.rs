@@ -62,3 +62,23 @@ pub fn a_damaged_results_file_is_refused(lab: &Lab, _: Wall) {
     lab.verb(&["report", path]).expect_error(1, "99");
     lab.verb(&["report", "/nonexistent/results.json"]).expect_error(1, "/nonexistent");
 }
+
+pub fn the_host_is_profiled(lab: &Lab, _: Wall) {
+    let before = Footprint::now(lab);
+    let profile = lab.verb(&["bench", "host", "--format", "json"]);
+    profile.expect_code(0);
+    let found: serde_json::Value = serde_json::from_slice(&profile.stdout).expect("JSON");
+    let profile = &found["virtualisation"];
+    assert!(profile["reasons"].as_array().is_some_and(|it| !it.is_empty()), "{profile}");
+    let figures = profile["figures"].as_array().expect("a list of figures");
+    for name in ["vm_create", "first_entry", "pio_exit", "halt_wake", "ring0_rate"] {
+        let figure = figures.iter().find(|figure| figure["name"] == name);
+        let figure = figure.unwrap_or_else(|| panic!("{name} was not measured: {profile}"));
+        let ends = ["low", "median", "high"].map(|end| figure[end].as_f64().expect("a number"));
+        assert!(ends[0] > 0.0 && ends.is_sorted(), "{figure}");
+    }
+    let table = lab.verb(&["bench", "host"]);
+    table.expect_code(0);
+    assert!(table.text().contains("make an empty VM"), "{}", table.text());
+    Footprint::settles_to(lab, &before);
+}

@@ -71,6 +71,7 @@ pub fn all() -> Vec<Case> {
             a_missing_disk_is_reported,
         }
         NEITHER: host { doctor_says_what_is_here, help_and_completions_exist, images_come_and_go }
+        MICROVM: bench { the_host_is_profiled }
         NEITHER: bench { a_report_is_rendered_again, a_damaged_results_file_is_refused }
     }
 }

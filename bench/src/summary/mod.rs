@@ -203,6 +203,7 @@ mod tests {
             warm_up,
             clocks_ns: [("first_output".to_owned(), first_output)].into(),
             kvm: BTreeMap::new(),
+            kvm_at: BTreeMap::new(),
             exit_code: 0,
         }
     }

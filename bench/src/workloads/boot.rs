@@ -1,8 +1,10 @@
 //! How long it takes from the request for a sandbox to its first output, and
 //! where the time goes.
 
+use std::collections::BTreeMap;
+
 use bulkhead_reports::schema::BootSample;
-use bulkhead_runtime::{Clock, Timeline};
+use bulkhead_runtime::{Clock, KvmStats, Timeline, Usage};
 
 use super::{Bench, Samples, Workload};
 use crate::profile::Profile;
@@ -47,10 +49,10 @@ fn sample(
     let mut observed = Observed::start(contender.runtime, &bundle, stop)?;
     let exit = observed.wait_for_exit(profile.sandbox_timeout, stop)?;
     // A container has no such counters, and asking would delay its release.
-    let kvm = if contender.runtime.capabilities().private_kernel {
-        observed.kvm().0
+    let usage = if contender.runtime.capabilities().private_kernel {
+        observed.kvm()
     } else {
-        Default::default()
+        Usage::default()
     };
     let output = observed.take_output();
     let timeline = observed.release()?;
@@ -66,10 +68,20 @@ fn sample(
         position: slot.position,
         warm_up: slot.warm_up,
         clocks_ns: after_request(&timeline).collect(),
-        kvm,
+        kvm: usage.kvm.unwrap_or_default().0,
+        kvm_at: at_clocks(usage.kvm_at),
         exit_code: exit.code(),
     });
     Ok(())
+}
+
+/// The counters that are not zero, at each clock.
+fn at_clocks(kvm_at: BTreeMap<Clock, KvmStats>) -> BTreeMap<String, BTreeMap<String, u64>> {
+    let named = kvm_at.into_iter().map(|(clock, stats)| {
+        let counted = stats.0.into_iter().filter(|(_, value)| *value != 0).collect();
+        (clock.as_str().to_owned(), counted)
+    });
+    named.collect()
 }
 
 /// Every clock, in nanoseconds after the request.

@@ -91,6 +91,7 @@ pub fn config() -> BenchConfig {
         command: vec![],
         image: "probe".to_owned(),
         image_digest: "sha256:0".to_owned(),
+        virtualisation: None,
         guest_kernel: None,
     }
 }

@@ -13,14 +13,14 @@ use bulkhead_kernels::KernelImage;
 use bulkhead_reports::schema::Results;
 use bulkhead_runtime::{Availability, Bundle, Isolation, Runtime};
 
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, BenchVerb};
 use crate::context::Context;
 use crate::failure::{Failure, code};
 use crate::keeper::{self, Keeper};
 use crate::packages;
 use crate::progress::Bar;
 use crate::signals::Signals;
-use crate::verbs::kernel;
+use crate::verbs::{host, kernel};
 
 /// Memory limit of every sandbox, and the whole memory of each microVM.
 const MEMORY_BYTES: u64 = 64 << 20;
@@ -29,6 +29,9 @@ const MEMORY_BYTES: u64 = 64 << 20;
 const PACKAGES: &[&str] = &["erofs-utils"];
 
 pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode, Failure> {
+    if let Some(BenchVerb::Host { output }) = &args.verb {
+        return host::run(output);
+    }
     let Some(directory) = &args.resume else { return measure(context, args, None) };
     let (earlier, first) = keeper::interrupted(directory)?;
     let args = BenchArgs { out: Some(directory.clone()), output: args.output, ..first };
@@ -53,6 +56,10 @@ fn measure(
         .collect::<Result<Vec<_>, _>>()?;
     let candidates: Vec<Candidate<'_>> = contenders.iter().map(Contender::candidate).collect();
 
+    let seed = match &earlier {
+        Some(earlier) => earlier.run.seed,
+        None => args.seed.unwrap_or_else(random_seed),
+    };
     let config = BenchConfig {
         workloads: args.workloads.clone(),
         profile: if args.full { Profile::FULL } else { Profile::DEFAULT },
@@ -61,9 +68,11 @@ fn measure(
             (None, Some(time)) => Extent::Time(time),
             (None, None) => Extent::Profile,
         },
-        seed: match &earlier {
-            Some(earlier) => earlier.run.seed,
-            None => args.seed.unwrap_or_else(random_seed),
+        seed,
+        // Without KVM there is nothing to profile, which the report says by itself.
+        virtualisation: match &earlier {
+            Some(Results { virtualisation: Some(profile), .. }) => Some(profile.clone()),
+            _ => host::measure(seed).ok(),
         },
         earlier,
         program: "/probe".to_owned(),

@@ -6,12 +6,14 @@ use std::process::ExitCode;
 
 use bulkhead_bench::host;
 use bulkhead_kernels::KvmFlavour;
+use bulkhead_reports::schema::VirtualisationKind;
+use bulkhead_reports::virtualisation;
 use bulkhead_runtime::{Availability, Isolation, Runtime};
 use serde::Serialize;
 
 use crate::args::DoctorArgs;
 use crate::context::Context;
-use crate::failure::{Failure, code};
+use crate::failure::{Failure, chain, code};
 use crate::packages;
 
 /// One thing looked at.
@@ -66,13 +68,24 @@ fn kvm() -> Check {
             "load kvm_intel or kvm_amd; inside a virtual machine, enable nested virtualisation";
         return Check::new("kvm", false, "no /dev/kvm", hint);
     }
-    let found = match KvmFlavour::detect() {
-        KvmFlavour::Pvm => "kvm_pvm: guest kernel code is emulated, so microVMs are slow here \
-                            and their figures say nothing about hardware"
-            .to_owned(),
-        flavour => flavour.to_string(),
-    };
-    Check::new("kvm", true, found, "")
+    let flavour = KvmFlavour::detect();
+    match crate::verbs::host::measure(0) {
+        Ok(profile) => {
+            let badge = virtualisation::badge(profile.kind);
+            let meaning = match profile.kind {
+                VirtualisationKind::Emulated => {
+                    "; microVMs are slow here and their figures say nothing about hardware"
+                }
+                _ => "",
+            };
+            let found = format!("{badge}, measured (module {flavour}){meaning}");
+            Check::new("kvm", true, found, "")
+        }
+        Err(error) => {
+            let hint = "become root or join the group that owns /dev/kvm";
+            Check::new("kvm", false, format!("/dev/kvm: {}", chain(&error)), hint)
+        }
+    }
 }
 
 fn cgroups() -> Check {

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod completions;
 pub mod doctor;
 pub mod gc;
+pub mod host;
 pub mod image;
 pub mod kernel;
 pub mod report;

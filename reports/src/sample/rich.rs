@@ -122,6 +122,7 @@ fn boot() -> Vec<BootSample> {
                 warm_up: block == 0,
                 clocks_ns: clocks,
                 kvm: BTreeMap::new(),
+                kvm_at: BTreeMap::new(),
                 exit_code: 0,
             });
         }

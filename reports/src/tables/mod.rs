@@ -48,23 +48,23 @@ impl Table {
         self.rows.is_empty()
     }
 
-    fn new(head: impl IntoIterator<Item = Head>) -> Self {
+    pub(crate) fn new(head: impl IntoIterator<Item = Head>) -> Self {
         Self { head: head.into_iter().collect(), rows: Vec::new() }
     }
 }
 
 /// Head of a column of words.
-fn words(text: impl Into<String>) -> Head {
+pub(crate) fn words(text: impl Into<String>) -> Head {
     Head { text: text.into(), figures: false }
 }
 
 /// Head of a column of figures.
-fn figures(text: impl Into<String>) -> Head {
+pub(crate) fn figures(text: impl Into<String>) -> Head {
     Head { text: text.into(), figures: true }
 }
 
 /// A cell with nothing beside it.
-fn plain(main: impl Into<String>) -> Datum {
+pub(crate) fn plain(main: impl Into<String>) -> Datum {
     Datum { main: main.into(), aside: String::new() }
 }
 

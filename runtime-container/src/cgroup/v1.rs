@@ -157,7 +157,7 @@ impl Cgroup for V1 {
             kernel_memory_bytes: read("memory", "memory.kmem.usage_in_bytes"),
             cpu_ns: read("cpuacct", "cpuacct.usage"),
             pids: read("pids", "pids.current"),
-            kvm: None,
+            ..Usage::default()
         }
     }
 

@@ -132,7 +132,7 @@ impl Cgroup for V2 {
             kernel_memory_bytes: files::keyed(&dir.join("memory.stat"), "kernel"),
             cpu_ns: files::keyed(&dir.join("cpu.stat"), "usage_usec").map(|us| us * 1000),
             pids: files::number(&dir.join("pids.current")),
-            kvm: None,
+            ..Usage::default()
         }
     }
 

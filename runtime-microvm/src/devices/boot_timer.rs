@@ -3,6 +3,7 @@
 //!
 //! Register layout: [`bulkhead_guest::timer`].
 
+use std::io;
 use std::sync::Arc;
 
 use bulkhead_guest::timer::{MILESTONE, Milestone, POWER_OFF};
@@ -11,19 +12,54 @@ use bulkhead_runtime::Clock;
 use super::GuestEnd;
 use super::bus::MmioDevice;
 use super::virtio::registers;
+use crate::kvm::{StatsFd, StatsReader};
 use crate::timeline::SharedTimeline;
 
 /// The device.
 #[derive(Debug)]
 pub struct BootTimer {
     timeline: Arc<SharedTimeline>,
+    /// The statistics whose counters are kept with a milestone.
+    stats: Stats,
+}
+
+/// Statistics whose layout is read when it is first needed: not before the guest's
+/// first instruction, which would wait for it.
+#[derive(Debug)]
+enum Stats {
+    Unread(Vec<StatsFd>),
+    Read(Vec<StatsReader>),
 }
 
 impl BootTimer {
-    /// A boot timer that stamps `timeline`.
+    /// A boot timer that stamps `timeline`, and keeps the counters of `stats` with
+    /// it.
     #[must_use]
-    pub fn new(timeline: Arc<SharedTimeline>) -> Self {
-        Self { timeline }
+    pub fn new(timeline: Arc<SharedTimeline>, stats: Vec<StatsFd>) -> Self {
+        Self { timeline, stats: Stats::Unread(stats) }
+    }
+
+    fn milestone(&mut self, clock: Clock) {
+        self.timeline.mark(clock);
+        // Counters that cannot be read must not cost the boot they would explain.
+        if let Ok(values) = self.stats.values() {
+            self.timeline.keep_counters(clock, &values);
+        }
+    }
+}
+
+impl Stats {
+    fn values(&mut self) -> io::Result<Vec<u64>> {
+        if let Self::Unread(fds) = self {
+            let readers = fds.drain(..).map(|fd| StatsReader::new(fd.into()));
+            *self = Self::Read(readers.collect::<io::Result<_>>()?);
+        }
+        let Self::Read(readers) = self else { return Ok(Vec::new()) };
+        let mut values = Vec::new();
+        for reader in readers {
+            values.extend(reader.values()?);
+        }
+        Ok(values)
     }
 }
 
@@ -37,9 +73,9 @@ impl MmioDevice for BootTimer {
         match usize::try_from(offset).ok()? {
             MILESTONE => {
                 match Milestone::from_register(value)? {
-                    Milestone::KernelDone => self.timeline.mark(Clock::KernelDone),
+                    Milestone::KernelDone => self.milestone(Clock::KernelDone),
                     Milestone::AgentReady => self.timeline.agent_ready(),
-                    Milestone::WorkloadExec => self.timeline.mark(Clock::WorkloadExec),
+                    Milestone::WorkloadExec => self.milestone(Clock::WorkloadExec),
                     // The session carries the exit itself, with its status.
                     Milestone::WorkloadExit => {}
                 }
@@ -58,7 +94,7 @@ mod tests {
     #[test]
     fn milestones_are_stamped_and_power_off_ends_the_machine() {
         let timeline = Arc::new(SharedTimeline::anonymous().unwrap());
-        let mut timer = BootTimer::new(timeline.clone());
+        let mut timer = BootTimer::new(timeline.clone(), Vec::new());
         assert_eq!(timer.write(0, &1_u32.to_le_bytes()), None);
         assert_eq!(timer.write(0, &99_u32.to_le_bytes()), None);
         assert_eq!(timer.write(0x800, &1_u32.to_le_bytes()), None);

@@ -45,6 +45,17 @@ impl StatsFd {
     }
 }
 
+impl StatsFd {
+    /// Another descriptor of the same statistics.
+    ///
+    /// # Errors
+    ///
+    /// When none is left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+}
+
 impl From<StatsFd> for OwnedFd {
     fn from(fd: StatsFd) -> Self {
         fd.0
@@ -100,12 +111,43 @@ impl StatsReader {
     ///
     /// When a value cannot be read.
     pub fn add_to(&self, stats: &mut KvmStats) -> io::Result<()> {
-        for counter in &self.counters {
-            let mut value = [0_u8; 8];
-            self.file.read_exact_at(&mut value, counter.offset)?;
-            *stats.0.entry(counter.name.clone()).or_default() += u64::from_ne_bytes(value);
-        }
+        self.add(&self.values()?, stats);
         Ok(())
+    }
+
+    /// The present values, in the order of the layout, which is the same for every
+    /// reader of one descriptor.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be read.
+    pub fn values(&self) -> io::Result<Vec<u64>> {
+        let offsets = || self.counters.iter().map(|counter| counter.offset);
+        let (Some(start), Some(end)) = (offsets().min(), offsets().max()) else {
+            return Ok(Vec::new());
+        };
+        // All at once: one system call, and one instant.
+        let mut block = vec![0; usize::try_from(end - start).map_or(0, |len| len + 8)];
+        self.file.read_exact_at(&mut block, start)?;
+        let value = |offset: u64| {
+            let at = usize::try_from(offset - start).ok()?;
+            let bytes = block.get(at..at + 8)?;
+            Some(u64::from_ne_bytes(bytes.try_into().ok()?))
+        };
+        Ok(offsets().map(|offset| value(offset).unwrap_or(0)).collect())
+    }
+
+    /// Number of counters.
+    #[must_use]
+    pub fn counters(&self) -> usize {
+        self.counters.len()
+    }
+
+    /// Adds `values`, which another reader of this descriptor has taken, to `stats`.
+    pub fn add(&self, values: &[u64], stats: &mut KvmStats) {
+        for (counter, value) in self.counters.iter().zip(values) {
+            *stats.0.entry(counter.name.clone()).or_default() += value;
+        }
     }
 }
 
@@ -166,6 +208,7 @@ mod tests {
         reader.add_to(&mut stats).unwrap();
         reader.add_to(&mut stats).unwrap();
         assert_eq!(stats.get("exits"), Some(84));
+        assert_eq!((reader.counters(), reader.values().unwrap()), (1, vec![42]));
         assert_eq!(stats.0.len(), 1);
     }
 

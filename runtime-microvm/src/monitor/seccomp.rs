@@ -33,6 +33,8 @@ const BOTH: &[libc::c_long] = &[
     libc::SYS_mprotect,
     libc::SYS_mremap,
     libc::SYS_munmap,
+    // KVM's counters at a milestone.
+    libc::SYS_pread64,
     libc::SYS_preadv,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
