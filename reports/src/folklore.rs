@@ -163,7 +163,7 @@ fn no_more_than_an_executable(walls: &Walls<'_, '_>) -> Option<Judged> {
     let kernel = walls.kernel_memory(container).map_or_else(String::new, |bytes| {
         format!("; its cgroup is charged {} of kernel memory besides", Unit::Bytes.show(bytes))
     });
-    let figure = format!("{}, {} natively ({way}){kernel}", slope(ours), slope(plain));
+    let figure = format!("{} each, {} natively ({way}){kernel}", slope(ours), slope(plain));
     let verdict = if ours.slope_low > plain.slope_high {
         Verdict::Refuted
     } else if ours.slope_high <= plain.slope * NO_MORE {
@@ -339,7 +339,7 @@ impl Walls<'_, '_> {
         let (dearest, operation) = factors.last()?;
         let (middle, _) = factors.get((factors.len() - 1) / 2)?;
         let figure = format!(
-            "{} operations cost {} native in the middle, {operation} the most with {} \
+            "{} operations: {} native is the one in the middle, {operation} the dearest with {} \
              (near native: up to {})",
             many(factors.len()),
             times(*middle),

@@ -189,7 +189,7 @@ fn host_surface(view: &View<'_>) -> Question {
     let answers = view.walls.iter().filter_map(|wall| {
         let surface = of(wall.name)?;
         let filtered = surface.processes.iter().all(|process| process.seccomp_filter);
-        let filter = if filtered { "filtered by seccomp" } else { "no seccomp filter" };
+        let filter = if filtered { "seccomp filter" } else { "no seccomp filter" };
         Some(Answer {
             series: wall.series,
             label: wall.label.clone(),

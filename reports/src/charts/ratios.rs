@@ -15,7 +15,7 @@ const FOOT: f64 = 26.0;
 const STAGGER: f64 = 11.0;
 
 /// Width of a name before it is cut, in letters, beside and above its row.
-const LETTERS: (usize, usize) = (30, 52);
+const LETTERS: (usize, usize) = (35, 52);
 
 /// What one metric is of another, for each runtime.
 struct Row {
@@ -117,8 +117,8 @@ fn chart(
     let width = layout.width();
     let most = rows.iter().map(|row| row.points.len()).max().unwrap_or(1);
     let (left, right, pitch) = match layout {
-        Layout::Wide => (220.0, width - 64.0, STAGGER * count(most) + 14.0),
-        Layout::Narrow => (12.0, width - 46.0, STAGGER * count(most) + 30.0),
+        Layout::Wide => (250.0, width - 64.0, STAGGER * count(most) + 14.0),
+        Layout::Narrow => (46.0, width - 46.0, STAGGER * count(most) + 30.0),
     };
     let ends = |point: &Point| [point.factor, point.low, point.high];
     let values: Vec<f64> =
@@ -201,9 +201,14 @@ fn draw_point(canvas: &Canvas<'_>, point: &Point, axis: &Axis, y: f64) -> Drawn 
     } else {
         canvas.dot(center, 4.0, ink, 1.0)?;
     }
-    let beside = (axis.at(point.factor.max(point.high)) + 9.0, y);
+    // Away from the line at 1, which would run through the figure.
+    let (edge, anchor) = if point.factor < 1.0 {
+        (axis.at(point.factor.min(point.low)) - 9.0, Anchor::End)
+    } else {
+        (axis.at(point.factor.max(point.high)) + 9.0, Anchor::Start)
+    };
     let small = Type { size: 10.5, ink: Ink::Muted, bold: false };
-    canvas.text(&units::times(point.factor), beside, Anchor::Start, small)
+    canvas.text(&units::times(point.factor), (edge, y), anchor, small)
 }
 
 /// A name that fits beside or above its row.

@@ -47,7 +47,7 @@ fn memory_is_judged_by_the_intervals() {
     let (refuted, figure) = verdict(&results, saying);
     assert_eq!(refuted, Verdict::Refuted);
     assert!(
-        figure.contains("512 KiB [492, 538]") && figure.contains("host memory"),
+        figure.contains("512 KiB [492, 538] each") && figure.contains("host memory"),
         "{figure}"
     );
     assert!(figure.contains("128 KiB of kernel memory"), "{figure}");

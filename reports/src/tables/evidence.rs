@@ -42,11 +42,11 @@ pub fn surfaces(view: &View<'_>) -> Table {
     let mut table = Table::new([
         words("Runtime"),
         words("Host process"),
-        figures("Distinct system calls"),
+        figures("Distinct calls"),
         words("Capabilities"),
-        words("Namespaces of its own"),
-        words("Seccomp filter"),
-        words("No new privileges"),
+        words("Own namespaces"),
+        words("Seccomp"),
+        words("no_new_privs"),
     ]);
     for surface in &view.results.surfaces {
         let distinct = many(surface.system_calls.len());
@@ -59,7 +59,7 @@ pub fn surfaces(view: &View<'_>) -> Table {
                 calls,
                 list(&process.capabilities),
                 list(&process.namespaces),
-                plain(if process.seccomp_filter { "loaded" } else { "none" }),
+                plain(if process.seccomp_filter { "filter" } else { "none" }),
                 plain(if process.no_new_privileges { "set" } else { "not set" }),
             ]);
         }
