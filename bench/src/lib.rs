@@ -12,6 +12,7 @@
 #![deny(missing_docs)]
 
 mod budget;
+pub mod compare;
 mod draft;
 pub mod host;
 mod memory;

@@ -70,6 +70,8 @@ pub enum Verb {
     Bench(BenchArgs),
     /// Render a report again from saved results
     Report(ReportArgs),
+    /// Compare two results files: what changed beyond noise and what did not
+    Compare(CompareArgs),
     /// Say what this host can do, with a hint for each gap
     Doctor(DoctorArgs),
     /// Remove what killed sandboxes and imports left behind
@@ -332,6 +334,29 @@ pub struct ReportArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 compared, 1 a file cannot be read or compared, 2 wrong usage, 3 a metric got worse
+by more than --fail-on-regression allows. Only what is worse beyond noise counts: the permutation
+test adjusted for the number of metrics, the interval of the ratio and the noise floor must agree.")]
+pub struct CompareArgs {
+    /// The first results.json, or the directory that holds it
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub before: PathBuf,
+    /// The second
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub after: PathBuf,
+    /// End with exit code 3 when a metric got worse by more than this
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub fail_on_regression: Option<f64>,
+    /// Write a page with both side by side
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub html: Option<PathBuf>,
+    /// Print the comparison in this format
+    #[arg(long, value_enum, default_value_t = Rendering::Text, value_name = "FORMAT")]
+    pub format: Rendering,
+}
+
+#[derive(Debug, Args)]
 pub struct DoctorArgs {
     #[command(flatten)]
     pub output: Output,
@@ -359,6 +384,15 @@ fn wall(text: &str) -> Result<Isolation, String> {
     match text.parse()? {
         Isolation::Native => Err("a sandbox needs a wall: container or microvm".to_owned()),
         wall => Ok(wall),
+    }
+}
+
+/// `5%` or `5` as 0.05.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim();
+    match number.parse::<f64>() {
+        Ok(percent) if percent.is_finite() && percent >= 0.0 => Ok(percent / 100.0),
+        _ => Err("expected a percentage such as 5%".to_owned()),
     }
 }
 
@@ -415,6 +449,14 @@ mod tests {
         assert_eq!(memory("4096"), Ok(4096));
         for wrong in ["", "m", "0", "-1", "64x", "1.5g", "99999999999g"] {
             assert!(memory(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn percentages_may_have_their_sign() {
+        assert_eq!((percent("5%"), percent("5")), (Ok(0.05), Ok(0.05)));
+        for wrong in ["", "%", "-1%", "five", "nan"] {
+            assert!(percent(wrong).is_err(), "{wrong}");
         }
     }
 

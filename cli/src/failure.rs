@@ -11,6 +11,8 @@ use bulkhead_runtime::Error as RuntimeError;
 pub mod code {
     /// A verb failed.
     pub const FAILURE: u8 = 1;
+    /// `compare --fail-on-regression` found one.
+    pub const REGRESSION: u8 = 3;
     /// `--timeout` ran out, as with timeout(1).
     pub const TIMED_OUT: u8 = 124;
     /// The sandbox itself failed.

@@ -64,7 +64,8 @@ fn slope(out: &mut String, fit: &Fit) {
     let _ = write!(out, "{WITHOUT_SAMPLES},,,,,,\r\n");
 }
 
-fn number(out: &mut String, value: Option<f64>) {
+/// A field with every digit of `value`, empty where there is none.
+pub(crate) fn number(out: &mut String, value: Option<f64>) {
     out.push(',');
     if let Some(value) = value.filter(|value| value.is_finite()) {
         let _ = write!(out, "{value}");

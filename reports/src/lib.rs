@@ -13,6 +13,7 @@
 mod badge;
 mod charts;
 mod clocks;
+pub mod comparison;
 pub mod csv;
 mod folklore;
 mod gaps;
@@ -27,6 +28,7 @@ mod overview;
 mod robustness;
 #[cfg(test)]
 mod sample;
+pub mod samples;
 pub mod schema;
 mod store;
 mod tables;
@@ -38,7 +40,7 @@ mod workloads;
 
 use std::path::{Path, PathBuf};
 
-pub use store::{StoreError, load, save};
+pub use store::{StoreError, load, save, write_atomically};
 
 use schema::Results;
 

@@ -72,7 +72,7 @@ pub fn render(results: &Results) -> String {
     out
 }
 
-fn section(out: &mut String, title: &str, about: &str, table: &Table) {
+pub(crate) fn section(out: &mut String, title: &str, about: &str, table: &Table) {
     if table.is_empty() {
         return;
     }
@@ -121,7 +121,7 @@ fn cell(datum: &Datum) -> String {
 }
 
 /// `text` with everything that Markdown or HTML would take for markup escaped.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -147,7 +147,10 @@ pub fn save(path: &Path, results: &Results) -> Result<(), StoreError> {
 }
 
 /// Puts `content` under `path`, whole or not at all.
-pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+///
+/// # Errors
+/// [`StoreError::Write`]; an earlier file of that name is then still there.
+pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     replace(path, content).map_err(|source| StoreError::Write { path: path.to_owned(), source })
 }
 

@@ -49,8 +49,9 @@ fn heading(view: &View<'_>) -> String {
     out
 }
 
-fn section(out: &mut String, title: &str, about: &str, body: &str) {
-    let _ = writeln!(out, "\n{title}: {about}");
+pub(crate) fn section(out: &mut String, title: &str, about: &str, body: &str) {
+    let about = if about.is_empty() { String::new() } else { format!(": {about}") };
+    let _ = writeln!(out, "\n{title}{about}");
     for line in body.lines() {
         let _ = writeln!(out, " {}", line.trim_end());
     }

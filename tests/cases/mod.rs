@@ -7,6 +7,7 @@ mod hostile_images;
 mod hostile_kernels;
 mod isolation;
 mod limits;
+mod reports;
 mod tree;
 mod workload;
 
@@ -73,5 +74,6 @@ pub fn all() -> Vec<Case> {
         NEITHER: host { doctor_says_what_is_here, help_and_completions_exist, images_come_and_go }
         MICROVM: bench { the_host_is_profiled }
         NEITHER: bench { a_report_is_rendered_again, a_damaged_results_file_is_refused }
+        NEITHER: reports { reports_come_in_every_format, a_regression_has_an_exit_code_of_its_own, lists_are_json_too }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod axis;
 pub mod canvas;
+pub mod changes;
 pub mod ecdf;
 pub mod memory;
 pub mod phases;

@@ -18,18 +18,30 @@ const STAGGER: f64 = 11.0;
 const LETTERS: (usize, usize) = (35, 52);
 
 /// What one metric is of another, for each runtime.
-struct Row {
-    name: String,
-    points: Vec<Point>,
+pub struct Row {
+    /// The metric.
+    pub name: String,
+    /// One for each runtime.
+    pub points: Vec<Point>,
 }
 
-struct Point {
-    series: usize,
-    factor: f64,
-    low: f64,
-    high: f64,
+/// One factor with its interval.
+pub struct Point {
+    /// Chooses the colour.
+    pub series: usize,
+    /// The factor.
+    pub factor: f64,
+    /// Lower end of its interval.
+    pub low: f64,
+    /// Upper end of its interval.
+    pub high: f64,
     /// Not told apart from "no difference".
-    hollow: bool,
+    pub hollow: bool,
+}
+
+/// The chart, where there is anything to draw; `same` is written at the line.
+pub fn factors(rows: &[Row], description: &str, same: &str) -> Option<Figure> {
+    (!rows.is_empty()).then(|| Figure::draw(|layout| chart(rows, description, same, layout)))
 }
 
 impl Row {
@@ -56,7 +68,7 @@ pub fn figure(view: &View<'_>, workload: &str) -> Option<Figure> {
     }
     let description = format!("Each metric as a multiple of {}", baseline.label);
     let same = format!("same as {}", baseline.label);
-    (!rows.is_empty()).then(|| Figure::draw(|layout| chart(&rows, &description, &same, layout)))
+    factors(&rows, &description, &same)
 }
 
 /// Each runtime compared with itself.
@@ -75,8 +87,7 @@ pub fn noise(view: &View<'_>) -> Option<Figure> {
         }
     }
     rows.retain(|row| !row.points.is_empty());
-    let description = "Each runtime compared with itself";
-    (!rows.is_empty()).then(|| Figure::draw(|layout| chart(&rows, description, "same", layout)))
+    factors(&rows, "Each runtime compared with itself", "same")
 }
 
 fn itself(view: &View<'_>, floor: &NoiseFloor) -> Option<Point> {

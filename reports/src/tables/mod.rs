@@ -1,11 +1,13 @@
 //! The tables of a report, before anyone decides what a table looks like:
 //! terminal, Markdown and HTML print the same cells.
 
+mod changes;
 mod evidence;
 mod host;
 mod measured;
 mod workloads;
 
+pub use changes::{changes, missing, settings};
 pub use evidence::{isolation, observations, spaced, surfaces, system_calls, virtualisation};
 pub use host::{host, method, omissions, runtimes};
 pub use measured::{
