@@ -70,6 +70,11 @@ fn pretty_name(os_release: &str) -> Option<String> {
     Some(unquoted.unwrap_or(value).to_owned())
 }
 
+/// Whether the cgroups are those of version 1 beside an empty version 2 hierarchy.
+pub(crate) fn is_hybrid() -> bool {
+    cgroups() == "hybrid"
+}
+
 fn cgroups() -> &'static str {
     let kind = |path: &str| statfs(Path::new(path)).ok().map(|found| found.filesystem_type());
     cgroup_version(kind("/sys/fs/cgroup"), kind("/sys/fs/cgroup/unified"))

@@ -269,7 +269,10 @@ fn info(candidate: &Candidate<'_>) -> RuntimeInfo {
             .map(|missing| format!("{}: {}", missing.what, missing.remedy))
             .collect(),
     };
-    unavailable.extend(candidate.bundle.err().map(str::to_owned));
+    // Without the runtime there may be no bundle for the same reason.
+    let other = |reason: &&str| !unavailable.iter().any(|said| said.starts_with(*reason));
+    let bundle = candidate.bundle.err().filter(other).map(str::to_owned);
+    unavailable.extend(bundle);
     RuntimeInfo {
         name: candidate.runtime.name().to_owned(),
         isolation: candidate.runtime.isolation().to_string(),

@@ -10,6 +10,8 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use crate::contenders::{OciProgram, RuntimeChoice};
+
 /// Run one OCI image behind either of two walls, a namespace container or a KVM
 /// microVM, and measure on this machine what each wall costs.
 #[derive(Debug, Parser)]
@@ -266,9 +268,10 @@ pub struct BenchArgs {
     /// Measure as for publication: more samples, larger ladders
     #[arg(long)]
     pub full: bool,
-    /// Which runtimes to compare, the baseline first
+    /// Which runtimes to compare, the baseline first: ours, and OCI runtimes on PATH by
+    /// their names (crun, runc, …)
     #[arg(long, value_delimiter = ',', default_value = "native,container,microvm")]
-    pub runtimes: Vec<Isolation>,
+    pub runtimes: Vec<RuntimeChoice>,
     /// Which workloads to measure [default: all]
     #[arg(
         long,
@@ -279,6 +282,12 @@ pub struct BenchArgs {
         hide_default_value = true,
     )]
     pub workloads: Vec<&'static dyn Workload>,
+    /// A further OCI runtime by its file, for example `new=/opt/crun --debug`
+    #[arg(long, value_name = "[NAME=]PATH [OPTION]", value_hint = ValueHint::FilePath)]
+    pub oci_runtime: Vec<OciProgram>,
+    /// Install the peers that Debian has, and let them take part
+    #[arg(long)]
+    pub install_peers: bool,
     /// Directory for results and report [default: reports/runs/<time>]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,

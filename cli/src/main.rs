@@ -2,6 +2,7 @@
 //! the workspace; what is said is here.
 
 mod args;
+mod contenders;
 mod context;
 mod failure;
 mod keeper;

@@ -6,7 +6,6 @@
 
 mod program;
 mod sandbox;
-mod spawn;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +14,7 @@ use bulkhead_runtime::{
     SandboxId, StateError, Timeline,
 };
 
+use crate::spawn;
 use sandbox::NativeSandbox;
 
 /// Runs workloads as plain child processes.
@@ -59,8 +59,14 @@ impl Runtime for NativeRuntime {
         let process = request.bundle.process()?;
         let program = program::find(request.bundle.layers()?, process)?;
         timeline.mark(Clock::RootfsReady);
-        let child = spawn::Plan::new(&program, process, &request.stdio)
-            .map_err(failed("preparing the process"))?;
+        let child = spawn::Plan::new(
+            &program.path,
+            process.args().as_deref().unwrap_or_default(),
+            process.env().as_deref().unwrap_or_default(),
+            process.cwd(),
+            &request.stdio,
+        )
+        .map_err(failed("preparing the process"))?;
         Ok(Box::new(NativeSandbox::new(
             request.id.clone(),
             program.command,

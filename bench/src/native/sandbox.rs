@@ -10,9 +10,9 @@ use bulkhead_runtime::{
 use oci_spec::runtime::Process;
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::spawn::{Child, Plan, SpawnError};
 use super::{failed, unsupported};
 use crate::poll::wait_readable;
+use crate::spawn::{Child, Plan, SpawnError};
 
 /// A workload without a wall.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct NativeSandbox {
 
 #[derive(Debug)]
 enum Stage {
-    Created { plan: Plan, _stdio: Stdio },
+    Created { plan: Box<Plan>, _stdio: Stdio },
     Started(Child),
     Exited(Exit),
     Deleted,
@@ -43,7 +43,7 @@ impl NativeSandbox {
     ) -> Result<Self, Error> {
         let quiet = eventfd(0, EventfdFlags::CLOEXEC)
             .map_err(|errno| failed("creating an eventfd")(errno.into()))?;
-        let stage = Stage::Created { plan, _stdio: stdio };
+        let stage = Stage::Created { plan: Box::new(plan), _stdio: stdio };
         Ok(Self { id, command, timeline, stage, quiet })
     }
 

@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use bulkhead_bench::{BenchConfig, Candidate, Extent, Profile, Progress, Stop};
-use bulkhead_image::spec::RunOptions;
-use bulkhead_image::{Image, builtin};
+use bulkhead_image::builtin;
 use bulkhead_kernels::KernelImage;
 use bulkhead_reports::schema::Results;
-use bulkhead_runtime::{Availability, Bundle, Isolation, Runtime};
+use bulkhead_runtime::Isolation;
 
 use crate::args::{BenchArgs, BenchVerb};
+use crate::contenders::{Contender, PACKAGED_PEERS, PEER_PACKAGES, RuntimeChoice};
 use crate::context::Context;
 use crate::failure::{Failure, code};
 use crate::keeper::{self, Keeper};
@@ -21,9 +21,6 @@ use crate::packages;
 use crate::progress::Bar;
 use crate::signals::Signals;
 use crate::verbs::{host, kernel};
-
-/// Memory limit of every sandbox, and the whole memory of each microVM.
-const MEMORY_BYTES: u64 = 64 << 20;
 
 /// Packages the microVM's disk is made with.
 const PACKAGES: &[&str] = &["erofs-utils"];
@@ -44,14 +41,13 @@ fn measure(
     args: &BenchArgs,
     earlier: Option<Results>,
 ) -> Result<ExitCode, Failure> {
-    let (kernel, left_out) = prepare(context, args)?;
+    let choices = choices(args)?;
+    let (kernel, left_out) = prepare(context, args, &choices)?;
     let image = context.image(builtin::PROBE)?;
-    let contenders = args
-        .runtimes
+    let contenders = choices
         .iter()
-        .map(|&isolation| {
-            let reason = (isolation == Isolation::MicroVm).then_some(left_out.as_deref());
-            Contender::new(context, &image, isolation, kernel.as_deref(), reason.flatten())
+        .map(|choice| {
+            Contender::new(context, &image, choice, kernel.as_deref(), left_out.as_deref())
         })
         .collect::<Result<Vec<_>, _>>()?;
     let candidates: Vec<Candidate<'_>> = contenders.iter().map(Contender::candidate).collect();
@@ -100,13 +96,31 @@ fn measure(
     Ok(ExitCode::SUCCESS)
 }
 
+/// The runtimes asked for in one way or another. Peers are installed first, if
+/// that was asked for.
+fn choices(args: &BenchArgs) -> Result<Vec<RuntimeChoice>, Failure> {
+    let mut choices = args.runtimes.clone();
+    if args.install_peers {
+        packages::ensure(PEER_PACKAGES, args.packages.no_install)?;
+        for name in PACKAGED_PEERS {
+            let peer = RuntimeChoice::OnPath((*name).to_owned());
+            if !choices.contains(&peer) {
+                choices.push(peer);
+            }
+        }
+    }
+    choices.extend(args.oci_runtime.iter().cloned().map(RuntimeChoice::File));
+    Ok(choices)
+}
+
 /// Installs and builds what the chosen runtimes need: the guest kernel, and why
 /// the microVM has to be left out if it has.
 fn prepare(
     context: &Context,
     args: &BenchArgs,
+    choices: &[RuntimeChoice],
 ) -> Result<(Option<PathBuf>, Option<String>), Failure> {
-    if !args.runtimes.contains(&Isolation::MicroVm) {
+    if !choices.contains(&RuntimeChoice::Own(Isolation::MicroVm)) {
         return Ok((None, None));
     }
     // No kernel is built for a microVM that could not be started with it.
@@ -118,48 +132,6 @@ fn prepare(
     packages::ensure(PACKAGES, args.packages.no_install)?;
     let kernel = kernel::chosen(context, args.kernel.as_ref(), args.packages.no_install)?;
     Ok((Some(kernel), None))
-}
-
-/// A runtime with the image in the form it takes.
-struct Contender {
-    runtime: Box<dyn Runtime>,
-    bundle: Result<Bundle, String>,
-    version: String,
-}
-
-impl Contender {
-    fn new(
-        context: &Context,
-        image: &Image,
-        isolation: Isolation,
-        kernel: Option<&Path>,
-        left_out: Option<&str>,
-    ) -> Result<Self, Failure> {
-        let runtime = context.runtime(isolation, kernel)?;
-        let bundle = match (left_out, runtime.availability()) {
-            (Some(reason), _) => Err(reason.to_owned()),
-            (None, Availability::Unavailable(missing)) => {
-                Err(missing.iter().map(|m| m.what.as_str()).collect::<Vec<_>>().join("; "))
-            }
-            (None, Availability::Ready) => {
-                let options = RunOptions {
-                    memory_bytes: Some(MEMORY_BYTES),
-                    seccomp: Context::default_seccomp(isolation),
-                    ..RunOptions::default()
-                };
-                Ok(context.bundle(image, isolation, &options)?)
-            }
-        };
-        Ok(Self { runtime, bundle, version: env!("CARGO_PKG_VERSION").to_owned() })
-    }
-
-    fn candidate(&self) -> Candidate<'_> {
-        Candidate {
-            runtime: &*self.runtime,
-            version: &self.version,
-            bundle: self.bundle.as_ref().map_err(String::as_str),
-        }
-    }
 }
 
 /// The guest kernel for the record: its release and where it came from.

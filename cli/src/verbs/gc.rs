@@ -20,6 +20,7 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode, Failure> {
         if args.dry_run {
             continue;
         }
+        bulkhead_bench::peers::kill_marked(&id);
         // Purging is idempotent and finds what belongs to an id by itself, so a
         // sandbox whose record is lost is looked for behind both walls.
         for runtime in context.walls()? {

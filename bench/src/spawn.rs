@@ -11,13 +11,13 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
-use bulkhead_runtime::Stdio;
-use oci_spec::runtime::Process;
+use bulkhead_runtime::{Instant, Stdio};
 
-use super::program::Program;
+use crate::peers::rootfs::Mounts;
 
 /// Stack of the child between clone and exec; it makes a handful of calls.
 const STACK_BYTES: usize = 64 << 10;
@@ -42,6 +42,11 @@ pub struct Plan {
     /// Copies above the standard descriptors, so that none is overwritten
     /// before it has been put in its place.
     streams: [OwnedFd; 3],
+    /// Makes the child the leader of a session, so that a signal from the terminal
+    /// does not reach it and everything it starts can be killed at once.
+    own_session: bool,
+    /// What the child mounts for itself first.
+    mounts: Option<Mounts>,
 }
 
 /// The child as its parent holds it.
@@ -49,6 +54,8 @@ pub struct Plan {
 pub struct Child {
     pub pid: i32,
     pub pidfd: OwnedFd,
+    /// When it had made its mounts, if there were any.
+    pub mounted: Option<Instant>,
 }
 
 /// Why there is no child.
@@ -61,20 +68,41 @@ pub enum SpawnError {
 }
 
 impl Plan {
-    /// Prepares `program` as the process section describes it.
-    pub fn new(program: &Program, process: &Process, stdio: &Stdio) -> io::Result<Self> {
+    /// Prepares `path` to be executed with `arguments`, the program's name first,
+    /// in `directory`.
+    pub fn new(
+        path: &Path,
+        arguments: &[String],
+        environment: &[String],
+        directory: &Path,
+        stdio: &Stdio,
+    ) -> io::Result<Self> {
         Ok(Self {
-            path: CString::new(program.path.as_os_str().as_bytes())?,
-            arguments: Strings::new(process.args().as_deref().unwrap_or_default())?,
-            environment: Strings::new(process.env().as_deref().unwrap_or_default())?,
-            directory: CString::new(process.cwd().as_os_str().as_bytes())?,
+            path: CString::new(path.as_os_str().as_bytes())?,
+            arguments: Strings::new(arguments)?,
+            environment: Strings::new(environment)?,
+            directory: CString::new(directory.as_os_str().as_bytes())?,
             // `try_clone` never returns a descriptor below 3.
             streams: [
                 stdio.stdin.try_clone()?,
                 stdio.stdout.try_clone()?,
                 stdio.stderr.try_clone()?,
             ],
+            own_session: false,
+            mounts: None,
         })
+    }
+
+    /// Makes the child the leader of a session of its own.
+    pub fn in_own_session(mut self) -> Self {
+        self.own_session = true;
+        self
+    }
+
+    /// Lets the child make `mounts`, in a mount namespace of its own.
+    pub fn with_mounts(mut self, mounts: Mounts) -> Self {
+        self.mounts = Some(mounts);
+        self
     }
 
     /// Starts the child and returns once it has exec'ed.
@@ -87,6 +115,7 @@ impl Plan {
             plan: self,
             parent,
             reached_exec: AtomicBool::new(false),
+            mounted: AtomicU64::new(0),
             error: AtomicI32::new(0),
         };
         let mut pidfd: c_int = -1;
@@ -110,7 +139,13 @@ impl Plan {
         // SAFETY: the kernel stored a new descriptor there, owned by nobody else.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
         match orders.error.load(Ordering::Relaxed) {
-            0 => Ok(Child { pid, pidfd }),
+            0 => {
+                let mounted = match orders.mounted.load(Ordering::Relaxed) {
+                    0 => None,
+                    nanoseconds => Some(Instant::from_nanos(nanoseconds)),
+                };
+                Ok(Child { pid, pidfd, mounted })
+            }
             errno => {
                 // It has exited already; only its entry is left to be collected.
                 // SAFETY: waits for a child of ours, discarding its status.
@@ -132,6 +167,8 @@ struct Orders<'a> {
     parent: i32,
     /// Everything before the exec went well.
     reached_exec: AtomicBool,
+    /// When its mounts were made; 0 before, and where there are none.
+    mounted: AtomicU64,
     /// The error number of what failed in the child; 0 when it has exec'ed.
     error: AtomicI32,
 }
@@ -171,6 +208,14 @@ unsafe fn become_workload(orders: &Orders<'_>) {
             let none = ptr::null_mut::<c_void>();
             let default = DEFAULT_ACTION.as_ptr();
             libc::syscall(libc::SYS_rt_sigaction, signal, default, none, SIGNAL_SET_BYTES);
+        }
+        if plan.own_session && libc::setsid() < 0 {
+            return;
+        }
+        if let Some(mounts) = &plan.mounts
+            && mounts.make(&orders.mounted).is_none()
+        {
+            return;
         }
         for (stream, target) in plan.streams.iter().zip(0..) {
             if libc::dup2(stream.as_raw_fd(), target) < 0 {
