@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bulkhead_runtime::SandboxId;
@@ -72,6 +73,9 @@ fn environment(pid: i32) -> Vec<u8> {
     fs::read(format!("/proc/{pid}/environ")).unwrap_or_default()
 }
 
+/// How many ask for it; the setting is the whole process's.
+static SUBREAPERS: Mutex<u32> = Mutex::new(0);
+
 /// While it lives, orphans below this process become its children, so that it
 /// learns how a container ends whose creator has exited.
 #[derive(Debug)]
@@ -80,14 +84,23 @@ pub struct Subreaper;
 impl Subreaper {
     /// Becomes it.
     pub fn become_one() -> io::Result<Self> {
-        set(1).map(|()| Self)
+        let mut count = SUBREAPERS.lock().unwrap_or_else(PoisonError::into_inner);
+        if *count == 0 {
+            set(1)?;
+        }
+        *count += 1;
+        Ok(Self)
     }
 }
 
 impl Drop for Subreaper {
     fn drop(&mut self) {
-        // It cannot fail with a valid argument.
-        let _ = set(0);
+        let mut count = SUBREAPERS.lock().unwrap_or_else(PoisonError::into_inner);
+        *count -= 1;
+        if *count == 0 {
+            // It cannot fail with a valid argument.
+            let _ = set(0);
+        }
     }
 }
 
