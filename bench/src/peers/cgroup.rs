@@ -64,7 +64,7 @@ impl Cgroup {
             cpu_ns: number("cpuacct", "cpuacct.usage")
                 .or_else(|| keyed("cpu", "cpu.stat", "usage_usec")?.checked_mul(1000)),
             pids: number("pids", "pids.current"),
-            kvm: None,
+            ..Usage::default()
         }
     }
 
