@@ -1,8 +1,9 @@
 //! Nothing is left behind, however a run ends.
 
+use std::fs;
 use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -50,14 +51,28 @@ pub fn interrupts_leave_nothing(lab: &Lab, wall: Wall) {
             .stderr(Stdio::null())
             .spawn()
             .expect("bulkhead starts");
-        // Never before main() has had the time to watch for signals.
-        thread::sleep(
-            Duration::from_millis(5) + Duration::from_micros(u64::from(round) * step),
-        );
+        watches_for_interrupts(child.id());
+        thread::sleep(Duration::from_micros(u64::from(round) * step));
         let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
         kill(pid, Signal::SIGINT).expect("it runs");
         let status = wait_until(&mut child, Duration::from_secs(60));
         assert!(!status.success(), "an interrupted run succeeded");
         Footprint::settles_to(lab, &before);
+    }
+}
+
+/// Waits until a process blocks SIGINT to read it from a descriptor. One that
+/// comes earlier ends it, or is lost where the caller had it ignored.
+fn watches_for_interrupts(pid: u32) {
+    const SIGINT_BIT: u64 = 1 << (Signal::SIGINT as u64 - 1);
+    let started = Instant::now();
+    let blocked = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+        u64::from_str_radix(mask.expect("proc_pid_status(5)").trim(), 16).expect("a mask")
+    };
+    while blocked() & SIGINT_BIT == 0 {
+        assert!(started.elapsed() < Duration::from_secs(30), "it never watches for signals");
+        thread::sleep(Duration::from_micros(100));
     }
 }
