@@ -140,7 +140,10 @@ impl Contender<'_> {
             .and_then(|linux| linux.resources_mut().as_mut())
             .and_then(|resources| resources.memory_mut().as_mut());
         if let Some(memory) = memory {
-            memory.set_limit(i64::try_from(memory_bytes).ok());
+            // The limit of memory and swap together may not be below that of memory.
+            let limit = i64::try_from(memory_bytes).ok();
+            memory.set_limit(limit);
+            memory.set_swap(limit);
         }
         bundle
     }
