@@ -12,6 +12,7 @@ use bulkhead_bench::{
     BenchConfig, BenchError, Candidate, NativeRuntime, NoCheckpoint, Silent, Stop, WORKLOADS,
     run,
 };
+use bulkhead_reports::clocks::phases;
 use bulkhead_reports::schema::{Omission, Results, SCHEMA_VERSION};
 use bulkhead_runtime::{Bundle, Isolation, Runtime};
 
@@ -73,6 +74,28 @@ fn measures_everything_with_every_runtime() {
     for workload in ["boot", "syscalls", "lifecycle", "compute", "files", "storm"] {
         assert!(measured.contains(&(workload, "native")), "{workload}: {measured:?}");
     }
+    for sample in &results.boot {
+        let total = sample.clocks_ns["released"];
+        let sum: u64 = phases(&sample.clocks_ns).iter().map(|phase| phase.nanoseconds).sum();
+        assert_eq!(sum, total, "phases leave no time unexplained: {sample:?}");
+        let start: u64 = phases(&sample.clocks_ns)
+            .iter()
+            .filter(|phase| phase.before_output)
+            .map(|phase| phase.nanoseconds)
+            .sum();
+        assert_eq!(start, sample.clocks_ns["first_output"], "{sample:?}");
+    }
+    let floors = results.noise.iter().filter(|floor| floor.runtime == "double");
+    let workloads: BTreeSet<_> = floors.map(|floor| floor.workload.as_str()).collect();
+    for workload in ["boot", "syscalls", "lifecycle", "compute", "files"] {
+        assert!(workloads.contains(workload), "{workload} was measured twice: {workloads:?}");
+    }
+    let starts =
+        |name: &str| results.boot.iter().filter(|s| s.runtime == name && !s.warm_up).count();
+    assert!(starts("double") >= 12 && starts("native") >= 6);
+    assert!(!results.effort.request_to_call_ns.is_empty());
+    let complete = results.effort.workloads.iter().filter(|workload| workload.complete);
+    assert_eq!(complete.count(), WORKLOADS.len());
     let operations: BTreeSet<_> = results.syscalls.iter().map(|s| &*s.operation).collect();
     assert_eq!(operations.len(), bulkhead_probe::OPERATIONS.len());
     let compared: BTreeSet<_> =

@@ -12,7 +12,7 @@
 
 mod badge;
 mod charts;
-mod clocks;
+pub mod clocks;
 pub mod comparison;
 pub mod csv;
 mod folklore;

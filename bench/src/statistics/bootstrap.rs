@@ -87,7 +87,7 @@ fn interval_of_median(
     Interval::of_statistics(medians)
 }
 
-fn interval_of_ratio(
+pub(super) fn interval_of_ratio(
     numerator: &[f64],
     denominator: &[f64],
     resamples: usize,
@@ -157,6 +157,38 @@ mod tests {
             })
             .count();
         assert!((368..=398).contains(&covered), "{covered} of 400");
+    }
+
+    /// Survival times of treated mice, Efron and Tibshirani (1993), table 2.1.
+    const TREATED_MICE: [f64; 7] = [94.0, 197.0, 16.0, 38.0, 99.0, 141.0, 23.0];
+
+    /// Their table 2.2: the bootstrap standard error of that median is 37.83 for
+    /// infinitely many resamples.
+    #[test]
+    fn agrees_with_the_published_standard_error_of_a_median() {
+        let mut generator = generator(6);
+        let mut resample = [0.0; TREATED_MICE.len()];
+        let medians: Vec<f64> = (0..RESAMPLES)
+            .map(|_| {
+                draw(&TREATED_MICE, &mut resample, &mut generator);
+                median_in_place(&mut resample)
+            })
+            .collect();
+        let n = crate::statistics::real(RESAMPLES);
+        let mean = medians.iter().sum::<f64>() / n;
+        let squares: f64 = medians.iter().map(|median| (median - mean).powi(2)).sum();
+        let standard_error = (squares / (n - 1.0)).sqrt();
+        assert!((standard_error - 37.83).abs() < 1.0, "{standard_error}");
+    }
+
+    /// The resampled median of seven is at most the k-th smallest when four or more
+    /// of seven draws are, each with probability k/7 (Efron, 1979, section 3): 1.02 %
+    /// for k = 1, 10.24 % for k = 2, 89.76 % for k = 5, 98.98 % for k = 6. So the
+    /// quantiles 2.5 % and 97.5 % are the second and the sixth of the sample.
+    #[test]
+    fn agrees_with_the_exact_distribution_of_a_resampled_median() {
+        let interval = median_interval(&TREATED_MICE, &mut generator(7));
+        assert_eq!(interval, Some(Interval { low: 23.0, high: 141.0 }));
     }
 
     #[test]

@@ -15,10 +15,15 @@
 //! - A **permutation test on ranks** for "is there a difference at all": it
 //!   assumes no distribution, is not swayed by one outlier, and does not change
 //!   when both samples are put on a logarithmic scale, as a ratio suggests.
+//! - A difference is called one ([`Comparison::is_distinguishable`]) only if the
+//!   test finds it unlikely to be chance, the interval of the ratio excludes 1, and
+//!   it exceeds the **noise floor**: what a runtime compared with itself in the same
+//!   run shows.
 //! - No interval for fewer than [`MIN_FOR_INTERVAL`] samples, and no quantile
 //!   beyond which fewer than [`MIN_BEYOND_QUANTILE`] samples are expected.
 
 mod bootstrap;
+mod comparison;
 mod line;
 mod permutation;
 mod quantile;
@@ -26,6 +31,7 @@ mod student;
 
 pub(crate) use bootstrap::rough_median_interval;
 pub use bootstrap::{Interval, RESAMPLES, median_interval, ratio_interval};
+pub use comparison::{Comparison, SIGNIFICANCE, compare};
 pub use line::{Line, fit_line};
 pub use permutation::{RELABELLINGS, permutation_p_value};
 pub use quantile::{median, median_absolute_deviation, outliers, quantile, supports_quantile};

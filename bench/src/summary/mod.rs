@@ -11,13 +11,10 @@ use bulkhead_reports::schema::{Cell, Fit, NoiseFloor, Ratio};
 use series::Series;
 
 use crate::statistics::{
-    Generator, Interval, fit_line, median, median_absolute_deviation, median_interval,
-    outliers, permutation_p_value, quantile, ratio_interval, supports_quantile,
+    Generator, Interval, compare, fit_line, median, median_absolute_deviation, median_interval,
+    outliers, quantile, supports_quantile,
 };
 use crate::workloads::Samples;
-
-/// Significance level of the permutation test.
-const SIGNIFICANCE: f64 = 0.05;
 
 /// Stands for an interval that too few samples cannot support; `null` in JSON.
 const NO_INTERVAL: Interval = Interval { low: f64::NAN, high: f64::NAN };
@@ -110,20 +107,18 @@ impl Summary<'_> {
         generator: &mut Generator,
     ) -> Option<Ratio> {
         let [above, below] = [runtime, baseline].map(|index| &series.columns[index].values);
-        let ratio = median(above)? / median(below)?;
-        let interval = ratio_interval(above, below, generator);
-        let p_value = permutation_p_value(above, below, generator)?;
-        let Interval { low, high } = interval.unwrap_or(NO_INTERVAL);
+        let comparison = compare(above, below, generator)?;
+        let Interval { low, high } = comparison.interval.unwrap_or(NO_INTERVAL);
         Some(Ratio {
             workload: series.workload.to_owned(),
             metric: series.metric.to_string(),
             runtime: self.runtimes[runtime].clone(),
             baseline: self.runtimes[baseline].clone(),
-            ratio,
+            ratio: comparison.ratio,
             low,
             high,
-            p_value,
-            distinguishable: distinguishable(ratio, interval, p_value, noise_floor),
+            p_value: comparison.p_value,
+            distinguishable: comparison.is_distinguishable(noise_floor),
         })
     }
 
@@ -145,18 +140,6 @@ impl Summary<'_> {
         }
         fits
     }
-}
-
-/// Whether a difference is to be called one: unlikely to be chance, an interval
-/// that excludes "the same", and larger than the noise.
-fn distinguishable(
-    ratio: f64,
-    interval: Option<Interval>,
-    p_value: f64,
-    noise_floor: f64,
-) -> bool {
-    let excludes_one = interval.is_some_and(|interval| !interval.contains(1.0));
-    p_value < SIGNIFICANCE && excludes_one && ratio.ln().abs() > noise_floor.ln_1p()
 }
 
 fn total(by_role: &BTreeMap<String, u64>) -> u64 {
@@ -307,10 +290,6 @@ mod tests {
         let [floor] = &tables.noise[..] else { panic!("{:?}", tables.noise) };
         assert_eq!((&*floor.metric, &*floor.runtime, floor.n), ("getppid", "container", 6));
         assert!(floor.floor < 0.01, "{floor:?}");
-
-        assert!(distinguishable(1.1, Some(Interval { low: 1.08, high: 1.12 }), 0.001, 0.09));
-        assert!(!distinguishable(1.1, Some(Interval { low: 1.08, high: 1.12 }), 0.001, 0.11));
-        assert!(!distinguishable(0.9, Some(Interval { low: 0.88, high: 0.92 }), 0.001, 0.12));
     }
 
     #[test]

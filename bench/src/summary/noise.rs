@@ -12,7 +12,7 @@ use bulkhead_reports::schema::NoiseFloor;
 use rand::seq::SliceRandom;
 
 use super::series::{Column, Series};
-use crate::statistics::{Generator, median, ratio_interval};
+use crate::statistics::{Generator, compare};
 
 /// Compares runtime `index` with itself; `None` where it has too few samples for
 /// an interval, or a metric that is zero has no ratio.
@@ -23,15 +23,14 @@ pub(super) fn measure(
     generator: &mut Generator,
 ) -> Option<NoiseFloor> {
     let [first, second] = deal(&series.columns[index], generator);
-    let interval = ratio_interval(&first, &second, generator)?;
-    let floor = interval.high.max(1.0 / interval.low) - 1.0;
-    floor.is_finite().then_some(())?;
+    let comparison = compare(&first, &second, generator)?;
+    let (interval, floor) = (comparison.interval?, comparison.noise_floor()?);
     Some(NoiseFloor {
         workload: series.workload.to_owned(),
         metric: series.metric.to_string(),
         runtime: runtime.to_owned(),
         n: first.len().min(second.len()),
-        ratio: median(&first)? / median(&second)?,
+        ratio: comparison.ratio,
         low: interval.low,
         high: interval.high,
         floor,

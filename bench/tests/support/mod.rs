@@ -1,3 +1,4 @@
+#![allow(dead_code, reason = "every test file uses its part of it")]
 //! Runtimes that misbehave, and what they are to run.
 
 mod probe;
@@ -78,6 +79,8 @@ pub enum Behaviour {
     /// Runs `probe idle` whatever it is asked for.
     Hangs,
     Unavailable,
+    /// Takes this much longer.
+    Delays(Duration),
 }
 
 /// A runtime without a wall under another name.
@@ -92,6 +95,11 @@ pub struct Double {
 impl Double {
     pub fn new(name: &'static str, isolation: Isolation, behaviour: Behaviour) -> Self {
         Self { name, isolation, behaviour, starts: AtomicU32::new(0) }
+    }
+
+    /// How often it was asked for a sandbox.
+    pub fn starts(&self) -> u32 {
+        self.starts.load(Ordering::Relaxed)
     }
 }
 
@@ -131,6 +139,9 @@ impl Runtime for Double {
                 step: "building a wall",
                 source: "out of walls".into(),
             });
+        }
+        if let Behaviour::Delays(time) = self.behaviour {
+            std::thread::sleep(time);
         }
         let mut bundle = request.bundle.clone();
         if matches!(self.behaviour, Behaviour::Hangs) {
