@@ -136,14 +136,17 @@ fn a_budget_of_time_is_spent_on_every_workload_and_then_where_it_is_needed() {
     let mut config = config();
     config.extent = Extent::Time(Duration::from_secs(6));
     let results = never(&config, &candidates);
-    assert!(!results.run.partial && results.omitted.is_empty(), "{:?}", results.omitted);
+    assert!(!results.run.partial);
     assert_eq!(results.effort.time_budget_seconds, Some(6));
     for workload in ["boot", "syscalls", "density"] {
         assert!(blocks(&results, workload) >= 1, "{workload}");
     }
-    let seconds: f64 = results.effort.workloads.iter().map(|workload| workload.seconds).sum();
-    // Each of three shares of a second is used up, and more was given out after.
-    assert!(seconds > 3.0, "{:?}", results.effort.workloads);
+    let efforts = &results.effort.workloads;
+    let left = 6.0 - efforts.iter().map(|effort| effort.seconds).sum::<f64>();
+    for effort in efforts {
+        let per_block = effort.seconds / f64::from(effort.blocks_finished);
+        assert!(per_block > left, "there was time for another block: {effort:?}, {left}");
+    }
 }
 
 /// Keeps what it is given until it is told to refuse it.
