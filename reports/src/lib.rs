@@ -10,6 +10,7 @@
 
 #![deny(missing_docs)]
 
+pub mod advice;
 mod badge;
 mod charts;
 pub mod clocks;
