@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bulkhead_bench::{WORKLOADS, Workload};
+use bulkhead_reports::advice;
 use bulkhead_runtime::{Isolation, SandboxId};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
@@ -74,6 +75,8 @@ pub enum Verb {
     Report(ReportArgs),
     /// Compare two results files: what changed beyond noise and what did not
     Compare(CompareArgs),
+    /// Recommend a wall for a workload, with the measured reasons
+    Advise(Box<AdviseArgs>),
     /// Say what this host can do, with a hint for each gap
     Doctor(DoctorArgs),
     /// Remove what killed sandboxes and imports left behind
@@ -87,9 +90,11 @@ pub enum Verb {
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The wall: container or microvm
+    /// The wall: container, microvm, or auto to take the one `bulkhead advise` would
     #[arg(long, short = 'i', default_value = "container", value_parser = wall, value_name = "WALL")]
-    pub isolation: Isolation,
+    pub isolation: WallChoice,
+    #[command(flatten)]
+    pub trust: TrustArgs,
     /// Set an environment variable; without a value, pass the caller's on
     #[arg(long, short = 'e', value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
@@ -365,6 +370,76 @@ pub struct CompareArgs {
     pub format: Rendering,
 }
 
+/// What `bulkhead advise` and `bulkhead run --isolation auto` both go by.
+#[derive(Debug, Args)]
+pub struct TrustArgs {
+    /// How far the code is trusted
+    #[arg(long, value_enum, value_name = "TRUST", help_heading = "Choosing a wall")]
+    pub trust: Option<Trust>,
+    /// The workload's needs, as TOML (docs/advise.md)
+    #[arg(
+        long,
+        value_name = "PATH",
+        value_hint = ValueHint::FilePath,
+        help_heading = "Choosing a wall"
+    )]
+    pub needs: Option<PathBuf>,
+}
+
+/// How far the code of a workload is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Trust {
+    /// Written by those who run it
+    Own,
+    /// Written by others, not expected to do harm
+    ThirdParty,
+    /// Written by anyone, expected to try
+    Hostile,
+}
+
+impl From<Trust> for advice::Trust {
+    fn from(trust: Trust) -> Self {
+        match trust {
+            Trust::Own => Self::Own,
+            Trust::ThirdParty => Self::ThirdParty,
+            Trust::Hostile => Self::Hostile,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct AdviseArgs {
+    #[command(flatten)]
+    pub needs: NeedsArgs,
+    /// Results to go by [default: those of the last complete `bulkhead bench`]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub results: Option<PathBuf>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// The needs of a workload; what is not said is not known.
+#[derive(Debug, Args)]
+pub struct NeedsArgs {
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// Time from the request to the first output: seconds, or with a suffix ms, s, m, h
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub start_within: Option<Duration>,
+    /// Memory of one instance: bytes, or with a suffix b, k, m, g
+    #[arg(long, short = 'm', value_parser = memory, value_name = "SIZE")]
+    pub memory: Option<u64>,
+    /// System calls a second of one instance
+    #[arg(long, value_parser = rate, value_name = "N")]
+    pub system_calls: Option<f64>,
+    /// Instances at the same time
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: Option<u32>,
+    /// A device or kernel feature of the host that it uses: /dev/fuse, ebpf, …
+    #[arg(long, value_name = "NAME")]
+    pub host_feature: Vec<String>,
+}
+
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     #[command(flatten)]
@@ -389,10 +464,31 @@ fn workloads() -> impl TypedValueParser<Value = &'static dyn Workload> {
     })
 }
 
-fn wall(text: &str) -> Result<Isolation, String> {
+/// A wall, or that one is to be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WallChoice {
+    /// This one.
+    Fixed(Isolation),
+    /// The one that is advised.
+    Auto,
+}
+
+fn wall(text: &str) -> Result<WallChoice, String> {
+    if text == "auto" {
+        return Ok(WallChoice::Auto);
+    }
     match text.parse()? {
-        Isolation::Native => Err("a sandbox needs a wall: container or microvm".to_owned()),
-        wall => Ok(wall),
+        Isolation::Native => {
+            Err("a sandbox needs a wall: container, microvm or auto".to_owned())
+        }
+        wall => Ok(WallChoice::Fixed(wall)),
+    }
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate >= 0.0 => Ok(rate),
+        _ => Err("expected a number of system calls a second".to_owned()),
     }
 }
 

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => verbs::bench::run(&context, &args),
         Verb::Report(args) => verbs::report::run(&args),
         Verb::Compare(args) => verbs::compare::run(&args),
+        Verb::Advise(args) => verbs::advise::run(&context, &args),
         Verb::Doctor(args) => verbs::doctor::run(&context, &args),
         Verb::Gc(args) => verbs::gc::run(&context, &args),
         Verb::Completions { shell } => verbs::completions::run(shell),

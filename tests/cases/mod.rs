@@ -1,5 +1,6 @@
 //! The test bodies and the walls each of them is run behind.
 
+mod advise;
 mod bench;
 mod crash;
 mod host;
@@ -72,6 +73,12 @@ pub fn all() -> Vec<Case> {
             a_missing_disk_is_reported,
         }
         NEITHER: host { doctor_says_what_is_here, help_and_completions_exist, images_come_and_go }
+        CONTAINER: advise {
+            hostile_code_gets_a_microvm,
+            needs_come_from_a_file_and_flags_go_first,
+            a_run_takes_the_advised_wall,
+        }
+        MICROVM: advise { a_hostile_run_gets_a_kernel_of_its_own }
         MICROVM: bench { the_host_is_profiled }
         NEITHER: bench { a_report_is_rendered_again, a_damaged_results_file_is_refused }
         NEITHER: reports { reports_come_in_every_format, a_regression_has_an_exit_code_of_its_own, lists_are_json_too }

@@ -20,7 +20,7 @@ use crate::keeper::{self, Keeper};
 use crate::packages;
 use crate::progress::Bar;
 use crate::signals::Signals;
-use crate::verbs::{host, kernel};
+use crate::verbs::{advise, host, kernel};
 
 /// Packages the microVM's disk is made with.
 const PACKAGES: &[&str] = &["erofs-utils"];
@@ -87,6 +87,7 @@ fn measure(
     bar.clear();
     let results = results?;
     keeper.present(&results, args.output.is_json())?;
+    advise::keep(context, &results);
     if results.run.partial {
         if let Some(directory) = keeper.chosen() {
             eprintln!("To go on: bulkhead bench --resume {}", directory.display());

@@ -1,5 +1,6 @@
 //! One file for each verb.
 
+pub mod advise;
 pub mod bench;
 pub mod compare;
 pub mod completions;

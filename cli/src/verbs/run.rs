@@ -13,10 +13,11 @@ use bulkhead_runtime::{
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::args::RunArgs;
+use crate::args::{RunArgs, WallChoice};
 use crate::context::Context;
 use crate::failure::{Failure, code};
 use crate::signals::Signals;
+use crate::verbs::advise;
 
 /// After this many requests to end, the workload is killed, as docker does.
 const PATIENCE: u32 = 3;
@@ -28,8 +29,12 @@ pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<Exit
         Some(name) => name.clone(),
         None => SandboxId::random()?,
     };
-    let runtime = context.runtime(args.isolation, args.kernel.as_deref())?;
-    let (_image, bundle) = bundle(context, args, &id)?;
+    let isolation = match args.isolation {
+        WallChoice::Fixed(wall) => wall,
+        WallChoice::Auto => advise::choose(context, &args.trust, args.memory)?,
+    };
+    let runtime = context.runtime(isolation, args.kernel.as_deref())?;
+    let (_image, bundle) = bundle(context, args, isolation, &id)?;
     let mut sandbox = runtime.create(Create {
         id: &id,
         bundle: &bundle,
@@ -48,7 +53,7 @@ pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<Exit
     }
     let end = outcome?;
     released?;
-    say(args, end);
+    say(args, isolation, end);
     Ok(ExitCode::from(end.code()))
 }
 
@@ -57,6 +62,7 @@ pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<Exit
 fn bundle(
     context: &Context,
     args: &RunArgs,
+    isolation: Isolation,
     id: &SandboxId,
 ) -> Result<(Image, Bundle), Failure> {
     let options = RunOptions {
@@ -70,11 +76,11 @@ fn bundle(
         cpus: args.cpus,
         pids_limit: args.pids_limit,
         read_only: args.read_only,
-        seccomp: Context::default_seccomp(args.isolation),
+        seccomp: Context::default_seccomp(isolation),
         ..RunOptions::default()
     };
     let image = context.image(&args.image)?;
-    let bundle = context.bundle(&image, args.isolation, &options)?;
+    let bundle = context.bundle(&image, isolation, &options)?;
     Ok((image, bundle))
 }
 
@@ -155,14 +161,14 @@ fn await_event(
 }
 
 /// What the exit code alone does not tell.
-fn say(args: &RunArgs, end: End) {
+fn say(args: &RunArgs, isolation: Isolation, end: End) {
     match end {
         End::TimedOut => {
             let limit = args.timeout.unwrap_or_default();
             eprintln!("bulkhead: timed out after {limit:?}, the sandbox was killed");
         }
         End::Exited(Exit { oom_killed: true, .. }) => {
-            let where_ = match args.isolation {
+            let where_ = match isolation {
                 Isolation::MicroVm => "the microVM's memory",
                 _ => "the memory limit",
             };
