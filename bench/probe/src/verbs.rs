@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::attempts;
 use crate::line::Line;
 use crate::manifest::manifest;
 use crate::ops::{OPERATIONS, OperationInfo, Place, measure, measure_compute, measure_files};
@@ -33,6 +34,11 @@ usage: probe hello             write a line and exit
                                `name bytes total_ns`, `..random.. accesses total_ns`
        probe manifest PATH     list a tree: path, type, mode, owner, links,
                                size, device, content, extended attributes
+       probe attempt NAME [ARGUMENT...]
+                               try something no sandbox should allow, say how
+                               it went, keep it until a line of input
+       probe attempts          the same for each line of input: NAME, a tab,
+                               ARGUMENT, ...; an empty line ends an attempt
 ";
 
 /// The arguments as the C library hands them over, without copying them.
@@ -80,6 +86,8 @@ pub fn run(arguments: Arguments<'_>) -> u8 {
         (Some(b"compute"), Some(mib), Some(budget)) => compute(mib, budget),
         (Some(b"files"), Some(file), Some(dir)) => files(file, dir, arguments.get(4)),
         (Some(b"manifest"), Some(path), None) => print_manifest(path),
+        (Some(b"attempt"), Some(name), _) => attempt(name, arguments),
+        (Some(b"attempts"), None, _) => code(&attempts::session()),
         _ => usage_error(),
     }
 }
@@ -174,6 +182,18 @@ fn timed(body: impl FnOnce(&mut dyn FnMut(&Line))) -> u8 {
         }
     });
     code(&result)
+}
+
+fn attempt(name: &[u8], arguments: Arguments<'_>) -> u8 {
+    let words: Result<Vec<&str>, _> = arguments.skip(3).map(std::str::from_utf8).collect();
+    let (Ok(name), Ok(words)) = (std::str::from_utf8(name), words) else {
+        return usage_error();
+    };
+    match attempts::once(name, &words) {
+        Ok(true) => 0,
+        Ok(false) => usage_error(),
+        Err(_) => FAILURE,
+    }
 }
 
 fn print_manifest(path: &[u8]) -> u8 {
