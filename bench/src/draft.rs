@@ -104,6 +104,8 @@ impl<'a> Draft<'a> {
         results.syscalls = samples.syscalls;
         results.measurements = samples.measurements;
         results.outcomes = samples.outcomes;
+        results.attempts = samples.attempts;
+        results.surfaces = samples.surfaces;
         results.omitted = samples.omitted;
         results.omitted.extend(self.failures(tracks));
         results.effort.memory_reading_seconds += samples.memory_reading.as_secs_f64();

@@ -15,6 +15,7 @@ mod budget;
 pub mod compare;
 mod draft;
 pub mod host;
+mod isolation;
 mod memory;
 mod native;
 mod overhead;

@@ -59,6 +59,8 @@ pub fn take_over(
         syscalls: earlier.syscalls.clone(),
         measurements: earlier.measurements.clone(),
         outcomes: earlier.outcomes.clone(),
+        attempts: earlier.attempts.clone(),
+        surfaces: earlier.surfaces.clone(),
         omitted: earlier
             .omitted
             .iter()

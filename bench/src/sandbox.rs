@@ -74,6 +74,9 @@ pub enum SampleError {
         /// What the process that started it said, causes included.
         said: String,
     },
+    /// What attempts are to reach could not be set out.
+    #[error("setting out what attempts are to reach")]
+    Bait(#[source] io::Error),
     /// The operations took longer inside than the whole sandbox did outside.
     #[error(
         "the clock inside runs wrong: {inside_ms} ms of operations in a sandbox that \
@@ -94,7 +97,7 @@ fn said(output: &str) -> String {
     }
 }
 
-fn runtime_error(step: &'static str) -> impl FnOnce(RuntimeError) -> SampleError {
+pub(crate) fn runtime_error(step: &'static str) -> impl FnOnce(RuntimeError) -> SampleError {
     move |error| match error {
         RuntimeError::Interrupted { .. } => SampleError::Interrupted,
         source => SampleError::Runtime { step, source: Box::new(source) },

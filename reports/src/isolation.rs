@@ -5,9 +5,10 @@ use crate::schema::{Attempt, AttemptOutcome};
 use crate::view::{View, distinct, printable};
 
 /// Attempts that a report explains; a results file may name others.
-const MEANINGS: [(&str, &str); 17] = [
+const MEANINGS: [(&str, &str); 18] = [
     ("host_processes", "see processes of the host"),
     ("host_files", "read a file of the host"),
+    ("write_host_file", "change a file of the host"),
     ("mount", "mount a filesystem"),
     ("load_module", "load a kernel module"),
     ("ptrace_neighbour", "trace a process outside"),

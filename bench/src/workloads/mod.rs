@@ -18,10 +18,12 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use bulkhead_reports::schema::{
-    BootSample, CommandOutcome, DensitySample, Measurement, Omission, OperationSample,
+    Attempt, BootSample, CommandOutcome, DensitySample, Measurement, Omission, OperationSample,
+    Surface,
 };
 
 use crate::draft::Draft;
+use crate::isolation::Isolated;
 use crate::profile::{Blocks, Profile};
 use crate::progress::Progress;
 use crate::sampling::{Interleaving, Slot, Stopped, Track};
@@ -41,7 +43,7 @@ pub use syscalls::Syscalls;
 
 /// What `bulkhead bench` measures, in this order.
 pub const WORKLOADS: &[&dyn Workload] =
-    &[&Boot, &Syscalls, &Density, &Lifecycle, &Compute, &Files, &Storm];
+    &[&Boot, &Syscalls, &Isolated, &Density, &Lifecycle, &Compute, &Files, &Storm];
 
 /// Something to measure with every runtime.
 pub trait Workload: Debug + Sync {
@@ -100,6 +102,8 @@ pub struct Samples {
     /// readings in one sandbox are one value, their median.
     pub measurements: Vec<Measurement>,
     pub outcomes: Vec<CommandOutcome>,
+    pub attempts: Vec<Attempt>,
+    pub surfaces: Vec<Surface>,
     pub omitted: Vec<Omission>,
     /// Time spent reading how much memory sandboxes take.
     pub memory_reading: Duration,
@@ -138,7 +142,7 @@ impl<'a> Bench<'a> {
 
     /// As [`Self::interleave`], with every runtime once: for samples so dear that
     /// comparing a runtime with itself is not worth their time.
-    fn interleave_once(
+    pub(crate) fn interleave_once(
         &mut self,
         workload: &'static str,
         blocks: Blocks,
