@@ -122,6 +122,8 @@ pub struct RunArgs {
     /// Limit of processes and threads
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub pids_limit: Option<u64>,
+    #[command(flatten)]
+    pub privileges: PrivilegeArgs,
     /// Make the root filesystem read-only
     #[arg(long)]
     pub read_only: bool,
@@ -143,6 +145,21 @@ pub struct RunArgs {
     /// The command and its arguments [default: the image's]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// What the workload may do.
+#[derive(Debug, Default, Args)]
+pub struct PrivilegeArgs {
+    /// Give a capability beyond the default ones; ALL gives every one
+    #[arg(long, value_name = "CAPABILITY")]
+    pub cap_add: Vec<String>,
+    /// Take a capability away; ALL takes every one
+    #[arg(long, value_name = "CAPABILITY")]
+    pub cap_drop: Vec<String>,
+    /// System call filter of a container: `default`, `unconfined`, or a file with
+    /// `linux.seccomp` of the runtime-spec as JSON
+    #[arg(long, value_name = "PROFILE", value_hint = ValueHint::FilePath)]
+    pub seccomp: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -313,12 +330,16 @@ pub struct BenchArgs {
         value_name = "DIR",
         value_hint = ValueHint::DirPath,
         conflicts_with_all =
-            ["full", "runtimes", "workloads", "out", "seed", "samples", "time_budget", "kernel"],
+            ["full", "runtimes", "workloads", "out", "seed", "samples", "time_budget", "kernel",
+             "cap_add", "cap_drop", "seccomp"],
     )]
     pub resume: Option<PathBuf>,
     /// Guest kernel of the microVM [default: the one `bulkhead kernel build` makes]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
+    /// Of containers, to see what a privilege costs: `--workloads isolation`
+    #[command(flatten)]
+    pub privileges: PrivilegeArgs,
     #[command(flatten)]
     pub packages: Packages,
     #[command(flatten)]

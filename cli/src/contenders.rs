@@ -9,8 +9,10 @@ use bulkhead_image::Image;
 use bulkhead_image::spec::RunOptions;
 use bulkhead_runtime::{Availability, Bundle, Isolation, Runtime};
 
+use crate::args::PrivilegeArgs;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::privileges;
 
 /// Memory limit of every sandbox, and the whole memory of each microVM.
 const MEMORY_BYTES: u64 = 64 << 20;
@@ -87,13 +89,14 @@ pub struct Contender {
 
 impl Contender {
     /// `kernel` replaces the microVM's; `left_out` says why the microVM cannot
-    /// take part, if that is known already.
+    /// take part, if that is known already. Containers get `privileges`.
     pub fn new(
         context: &Context,
         image: &Image,
         choice: &RuntimeChoice,
         kernel: Option<&Path>,
         left_out: Option<&str>,
+        privileges: &PrivilegeArgs,
     ) -> Result<Self, Failure> {
         let (runtime, version) = runtime(context, choice, kernel)?;
         let isolation = runtime.isolation();
@@ -104,12 +107,15 @@ impl Contender {
                 Err(missing.iter().map(|m| m.what.as_str()).collect::<Vec<_>>().join("; "))
             }
             (None, Availability::Ready) => {
-                let options = RunOptions {
-                    memory_bytes: Some(MEMORY_BYTES),
-                    seccomp: Context::default_seccomp(isolation),
-                    ..RunOptions::default()
-                };
-                Ok(context.bundle(image, isolation, &options)?)
+                let options =
+                    RunOptions { memory_bytes: Some(MEMORY_BYTES), ..RunOptions::default() };
+                // Over its own kernel a microVM's root has more privileges than a
+                // container's can be given; the options are about containers.
+                let default = PrivilegeArgs::default();
+                let given =
+                    if isolation == Isolation::Container { privileges } else { &default };
+                let options = privileges::capabilities(given, options);
+                Ok(context.bundle(image, isolation, &options, given)?)
             }
         };
         Ok(Self { runtime, bundle, version })

@@ -9,11 +9,10 @@ use bulkhead_image::{Image, ImageRef, Store, builtin};
 use bulkhead_kernels::Catalogue;
 use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime};
 use bulkhead_runtime::{Bundle, Isolation, Runtime, state};
-use oci_spec::runtime::LinuxSeccomp;
 
-use crate::args::Global;
+use crate::args::{Global, PrivilegeArgs};
 use crate::failure::Failure;
-use crate::payload;
+use crate::{payload, privileges};
 
 /// The verb under which this program is a microVM's monitor.
 pub const MONITOR_VERB: &str = "microvm-monitor";
@@ -59,19 +58,15 @@ impl Context {
         image: &Image,
         isolation: Isolation,
         options: &RunOptions,
+        privileges: &PrivilegeArgs,
     ) -> Result<Bundle, Failure> {
-        let spec = spec::runtime_spec(image.config(), image.accounts(), options)?;
+        let mut spec = spec::runtime_spec(image.config(), image.accounts(), options)?;
+        privileges::apply(privileges, isolation, &mut spec)?;
         let rootfs = match isolation {
             Isolation::MicroVm => self.store.disk(image, payload::INIT)?,
             Isolation::Container | Isolation::Native => image.layers(),
         };
         Ok(Bundle { spec, rootfs })
-    }
-
-    /// The system call filter of a wall. A microVM's workload has a kernel of its
-    /// own to talk to and none of the host's.
-    pub fn default_seccomp(isolation: Isolation) -> Option<LinuxSeccomp> {
-        (isolation == Isolation::Container).then(bulkhead_container::seccomp::default_profile)
     }
 
     /// The runtime of a wall; `kernel` replaces the microVM's.

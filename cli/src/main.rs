@@ -8,6 +8,7 @@ mod failure;
 mod keeper;
 mod packages;
 mod payload;
+mod privileges;
 mod progress;
 mod signals;
 mod verbs;

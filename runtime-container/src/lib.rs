@@ -55,5 +55,5 @@ mod workload;
 
 pub use cgroup::CgroupError;
 pub use error::ContainerError;
-pub use plan::SpecError;
+pub use plan::{SpecError, capability_number};
 pub use runtime::ContainerRuntime;

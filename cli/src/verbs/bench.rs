@@ -47,7 +47,8 @@ fn measure(
     let contenders = choices
         .iter()
         .map(|choice| {
-            Contender::new(context, &image, choice, kernel.as_deref(), left_out.as_deref())
+            let (kernel, left_out) = (kernel.as_deref(), left_out.as_deref());
+            Contender::new(context, &image, choice, kernel, left_out, &args.privileges)
         })
         .collect::<Result<Vec<_>, _>>()?;
     let candidates: Vec<Candidate<'_>> = contenders.iter().map(Contender::candidate).collect();

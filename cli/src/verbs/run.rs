@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::args::{RunArgs, WallChoice};
 use crate::context::Context;
 use crate::failure::{Failure, code};
+use crate::privileges;
 use crate::signals::Signals;
 use crate::verbs::advise;
 
@@ -76,11 +77,11 @@ fn bundle(
         cpus: args.cpus,
         pids_limit: args.pids_limit,
         read_only: args.read_only,
-        seccomp: Context::default_seccomp(isolation),
         ..RunOptions::default()
     };
+    let options = privileges::capabilities(&args.privileges, options);
     let image = context.image(&args.image)?;
-    let bundle = context.bundle(&image, isolation, &options)?;
+    let bundle = context.bundle(&image, isolation, &options, &args.privileges)?;
     Ok((image, bundle))
 }
 

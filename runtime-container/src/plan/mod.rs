@@ -24,6 +24,7 @@ use crate::seccomp::{self, SeccompError};
 use crate::step::{Step, Target};
 
 pub(crate) use namespaces::Namespaces;
+pub use process::number as capability_number;
 
 /// A spec this wall cannot carry out.
 #[derive(Debug, thiserror::Error)]

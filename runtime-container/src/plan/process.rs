@@ -97,7 +97,8 @@ fn mask(set: Option<&Capabilities>) -> u64 {
 }
 
 /// The capability's bit (linux/capability.h).
-pub(crate) fn number(capability: Capability) -> u32 {
+#[must_use]
+pub fn number(capability: Capability) -> u32 {
     use Capability as C;
     match capability {
         C::Chown => 0,
