@@ -16,6 +16,8 @@ mod charts;
 pub mod clocks;
 pub mod comparison;
 pub mod csv;
+#[cfg(test)]
+mod described;
 mod folklore;
 mod gaps;
 mod glance;

@@ -18,6 +18,7 @@ pub const SCHEMA_VERSION: u32 = 2;
 
 /// Everything one run of the harness found out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Results {
     /// Version of this schema.
     pub schema_version: u32,
@@ -66,6 +67,7 @@ pub struct Results {
 
 /// How and when a run was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Run {
     /// Version of bulkhead.
     pub tool_version: String,
@@ -91,6 +93,7 @@ pub struct Run {
 
 /// The machine a run was made on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Host {
     /// Model name of the first processor.
     pub cpu_model: String,
@@ -112,6 +115,7 @@ pub struct Host {
 
 /// KVM as found on a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Kvm {
     /// `kvm_intel`, `kvm_amd`, `kvm_pvm` or `unknown`.
     pub flavour: String,
@@ -124,6 +128,7 @@ pub struct Kvm {
 
 /// One runtime that took part, or could not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RuntimeInfo {
     /// Name in every table: `native`, `container`, `microvm`, `crun`, …
     pub name: String,
@@ -137,6 +142,7 @@ pub struct RuntimeInfo {
 
 /// One start of a sandbox, from request to release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BootSample {
     /// Name of the runtime.
     pub runtime: String,
@@ -161,6 +167,7 @@ pub struct BootSample {
 
 /// Memory with `count` idle sandboxes of one runtime alive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct DensitySample {
     /// Name of the runtime.
     pub runtime: String,
@@ -179,6 +186,7 @@ pub struct DensitySample {
 
 /// One measurement by the probe inside a sandbox.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct OperationSample {
     /// Name of the runtime.
     pub runtime: String,
@@ -196,6 +204,7 @@ pub struct OperationSample {
 /// One measured value of a workload that needs no record of its own: start
 /// storm, memory bandwidth, files, exec, teardown, a user's own command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Measurement {
     /// Name of the workload: `storm`, `files`, `custom`, …
     pub workload: String,
@@ -215,6 +224,7 @@ pub struct Measurement {
 
 /// One way in which a user's own command ended with one runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CommandOutcome {
     /// Name of the runtime.
     pub runtime: String,
@@ -244,6 +254,7 @@ impl CommandOutcome {
 
 /// An A/A run: one runtime measured as if it were two.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct NoiseFloor {
     /// As in [`Cell::workload`].
     pub workload: String,
@@ -270,6 +281,7 @@ pub struct NoiseFloor {
 
 /// What a few bytes of code on a bare virtual processor cost on this host.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct VirtualisationProfile {
     /// What kind of KVM the figures show.
     pub kind: VirtualisationKind,
@@ -283,6 +295,7 @@ pub struct VirtualisationProfile {
 
 /// Who runs the code of a guest kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum VirtualisationKind {
     /// The processor, on the bare machine.
@@ -297,6 +310,7 @@ pub enum VirtualisationKind {
 
 /// One figure of a [`VirtualisationProfile`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ProfileFigure {
     /// What was measured.
     pub name: String,
@@ -317,6 +331,7 @@ pub struct ProfileFigure {
 
 /// One attempt to get out of, or to harm others from within, a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Attempt {
     /// Name of the runtime.
     pub runtime: String,
@@ -332,6 +347,7 @@ pub struct Attempt {
 
 /// How an attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptOutcome {
     /// It succeeded against the host.
@@ -348,6 +364,7 @@ pub enum AttemptOutcome {
 
 /// What the processes of one sandbox can and do ask of the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Surface {
     /// Name of the runtime.
     pub runtime: String,
@@ -361,6 +378,7 @@ pub struct Surface {
 
 /// One host process of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SurfaceProcess {
     /// `workload`, `monitor` or `helper`.
     pub role: String,
@@ -376,6 +394,7 @@ pub struct SurfaceProcess {
 
 /// Summary of one metric of one runtime.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Cell {
     /// `boot`, `density`, `syscalls`, or as in [`Measurement::workload`].
     pub workload: String,
@@ -415,6 +434,7 @@ pub struct Cell {
 
 /// Comparison of one metric between two runtimes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ratio {
     /// As in [`Cell::workload`].
     pub workload: String,
@@ -442,6 +462,7 @@ pub struct Ratio {
 
 /// A least-squares line: host memory over the number of sandboxes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Fit {
     /// Name of the runtime.
     pub runtime: String,
@@ -465,6 +486,7 @@ pub struct Fit {
 
 /// Something that was asked for and not measured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Omission {
     /// `boot`, `density`, `syscalls`, or an operation of one.
     pub workload: String,
@@ -476,6 +498,7 @@ pub struct Omission {
 
 /// How long a run was meant to be, how far it got, and what measuring cost.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Effort {
     /// The exact number of counted blocks that was asked for.
     pub exact_blocks: Option<u32>,
@@ -496,6 +519,7 @@ pub struct Effort {
 
 /// How far one workload got.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WorkloadEffort {
     /// As in [`Cell::workload`].
     pub workload: String,
