@@ -31,7 +31,8 @@ pub fn changes(changes: &[&Change], comparison: &Comparison) -> Table {
             plain(printable(&change.runtime) + &mark),
             sized(change.before, change.n_before),
             sized(change.after, change.n_after),
-            with(ratio.value, ratio.interval.unwrap_or_default()),
+            // A terminal shows nothing beside a cell.
+            plain(ratio.to_string()),
             change.p_value.map_or_else(nothing, |p| plain(probability(p))),
             plain(change.verdict.word()),
         ]);
