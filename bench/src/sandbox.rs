@@ -14,8 +14,6 @@ use crate::stream::Stream;
 
 /// Output kept of one sandbox, bytes; the probe writes a few kilobytes.
 const MAX_OUTPUT: usize = 1 << 20;
-/// Diagnostics kept of a sandbox whose output is looked at by itself, bytes.
-const MAX_ERRORS: usize = 4 << 10;
 
 /// Why a sample could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -156,7 +154,8 @@ impl Contender<'_> {
 pub struct Observed {
     sandbox: Box<dyn Sandbox>,
     output: Stream,
-    /// Where diagnostics are not part of the output.
+    /// Diagnostics, where they are not part of the output: read, so that the
+    /// workload does not wait for somebody to do so, and forgotten.
     errors: Option<Stream>,
     /// When the harness saw it, which it can only after the start has returned; a
     /// runtime that saw it earlier itself has it in its own timeline.
@@ -186,7 +185,7 @@ impl Observed {
         stop: Stop<'_>,
     ) -> Result<Self, SampleError> {
         let (output, stdout) = Stream::keeping(0).map_err(SampleError::Pipe)?;
-        let (errors, stderr) = Stream::keeping(MAX_ERRORS).map_err(SampleError::Pipe)?;
+        let (errors, stderr) = Stream::keeping(0).map_err(SampleError::Pipe)?;
         let stdio = Stdio { stdout, ..Stdio::output_to(stderr).map_err(SampleError::Pipe)? };
         Self::start_with(runtime, bundle, stop, stdio, output.digested(), Some(errors))
     }

@@ -14,9 +14,6 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::privileges;
 
-/// Memory limit of every sandbox, and the whole memory of each microVM.
-const MEMORY_BYTES: u64 = 64 << 20;
-
 /// Debian's packages of peers.
 pub const PEER_PACKAGES: &[&str] = &["crun", "runc", "qemu-system-x86"];
 
@@ -88,12 +85,14 @@ pub struct Contender {
 }
 
 impl Contender {
-    /// `kernel` replaces the microVM's; `left_out` says why the microVM cannot
-    /// take part, if that is known already. Containers get `privileges`.
+    /// `options` are every contender's, `privileges` those of containers. `kernel`
+    /// replaces the microVM's; `left_out` says why the microVM cannot take part, if
+    /// that is known already.
     pub fn new(
         context: &Context,
         image: &Image,
         choice: &RuntimeChoice,
+        options: &RunOptions,
         kernel: Option<&Path>,
         left_out: Option<&str>,
         privileges: &PrivilegeArgs,
@@ -107,14 +106,12 @@ impl Contender {
                 Err(missing.iter().map(|m| m.what.as_str()).collect::<Vec<_>>().join("; "))
             }
             (None, Availability::Ready) => {
-                let options =
-                    RunOptions { memory_bytes: Some(MEMORY_BYTES), ..RunOptions::default() };
                 // Over its own kernel a microVM's root has more privileges than a
                 // container's can be given; the options are about containers.
                 let default = PrivilegeArgs::default();
                 let given =
                     if isolation == Isolation::Container { privileges } else { &default };
-                let options = privileges::capabilities(given, options);
+                let options = privileges::capabilities(given, options.clone());
                 Ok(context.bundle(image, isolation, &options, given)?)
             }
         };

@@ -19,7 +19,7 @@ const PROGRAM: &str = "probe";
 pub const DATA: &str = "data";
 
 /// Length of that file, bytes.
-const DATA_LENGTH: usize = 4 << 20;
+const DATA_LENGTH: usize = 1 << 20;
 
 /// The image `probe:latest`, with `program` as `/probe` and a file `/data`: made and named when
 /// the store does not have it, or has it with another program.

@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 
 pub mod advice;
+pub mod agreement;
 mod badge;
 mod charts;
 pub mod clocks;

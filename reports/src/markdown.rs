@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::agreement::Agreement;
 use crate::badge;
 use crate::gaps::{Gap, gaps};
 use crate::method;
@@ -25,6 +26,10 @@ pub fn render(results: &Results) -> String {
     }
     if view.emulated() {
         let _ = writeln!(out, "\n> **{MARK}** {EMULATED}");
+    }
+    if !results.outcomes.is_empty() {
+        let agreement = Agreement::of(results).to_string();
+        let _ = writeln!(out, "\n> {}", escape(&agreement.replace('\n', ";")));
     }
     out.push('\n');
     for sentence in overview::sentences(&view) {

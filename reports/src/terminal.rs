@@ -5,13 +5,16 @@ use std::fmt::Write;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table as Grid};
 
+use crate::agreement::Agreement;
 use crate::badge;
 use crate::gaps::gaps;
+use crate::method;
 use crate::overview::{self, Question};
 use crate::schema::Results;
 use crate::tables::{self, Table};
 use crate::units::elapsed;
 use crate::view::{EMULATED, MARK, View, host_in_short};
+use crate::workloads;
 
 /// The results on one screen, without colours and without knowing how wide the
 /// terminal is.
@@ -19,8 +22,19 @@ use crate::view::{EMULATED, MARK, View, host_in_short};
 pub fn summary(results: &Results) -> String {
     let view = View::new(results);
     let mut out = heading(&view);
-    for question in overview::questions(&view) {
-        section(&mut out, question.title, &question.about, &answers(&question));
+    if !results.outcomes.is_empty() {
+        let _ = writeln!(out, "\n{}", Agreement::of(results));
+    }
+    let questions = overview::questions(&view);
+    for question in &questions {
+        section(&mut out, question.title, &question.about, &answers(question));
+    }
+    if questions.is_empty() {
+        // A run about something else: that is what is on the screen then.
+        for name in view.further_workloads() {
+            let table = tables::workload(&view, name);
+            section(&mut out, &workloads::title(name), method::WORKLOADS, &grid(&table));
+        }
     }
     let omitted = tables::omissions(&gaps(&view));
     if !omitted.is_empty() {
@@ -116,6 +130,30 @@ mod tests {
             "not enough memory for 8 sandboxes",
             "do not represent microVMs on hardware",
         ] {
+            assert!(shown.contains(expected), "{expected:?} is missing in\n{shown}");
+        }
+    }
+
+    #[test]
+    fn a_run_about_something_else_shows_that() {
+        let mut results = sample::results();
+        results.boot.clear();
+        results.density.clear();
+        results.cells.retain(|cell| cell.workload == "boot");
+        for cell in &mut results.cells {
+            cell.workload = "custom".to_owned();
+        }
+        results.fits.clear();
+        results.outcomes.push(crate::schema::CommandOutcome {
+            runtime: "container".to_owned(),
+            exit_code: 3,
+            stdout_sha256: "0123456789abcdef".to_owned(),
+            stdout_bytes: 12,
+            times: 6,
+        });
+        let shown = summary(&results);
+        for expected in ["Your own command", "request→first_output", "exit code 3, 12 bytes"]
+        {
             assert!(shown.contains(expected), "{expected:?} is missing in\n{shown}");
         }
     }

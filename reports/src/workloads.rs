@@ -3,15 +3,11 @@
 
 use crate::tables::spaced;
 
-const TITLES: [(&str, &str); 9] = [
+const TITLES: [(&str, &str); 5] = [
     ("storm", "Start storm"),
     ("files", "Files"),
-    ("memory", "Memory bandwidth"),
-    ("bandwidth", "Memory bandwidth"),
-    ("memory_bandwidth", "Memory bandwidth"),
-    ("exec", "Exec into a running sandbox"),
-    ("teardown", "Teardown"),
-    ("cpu", "Computing"),
+    ("compute", "Computing and memory bandwidth"),
+    ("lifecycle", "A running sandbox: exec, end and teardown"),
     ("custom", "Your own command"),
 ];
 

@@ -8,6 +8,7 @@ mod hostile_images;
 mod hostile_kernels;
 mod isolation;
 mod limits;
+mod loads;
 mod reports;
 mod tree;
 mod workload;
@@ -80,6 +81,12 @@ pub fn all() -> Vec<Case> {
         }
         MICROVM: advise { a_hostile_run_gets_a_kernel_of_its_own }
         MICROVM: bench { the_host_is_profiled }
+        BOTH: loads { further_workloads_give_figures }
+        MICROVM: loads { a_command_does_the_same_behind_both_walls }
+        CONTAINER: loads {
+            a_command_that_does_not_is_a_failure,
+            a_command_that_cannot_run_is_said,
+        }
         NEITHER: bench { a_report_is_rendered_again, a_damaged_results_file_is_refused }
         NEITHER: reports { reports_come_in_every_format, a_regression_has_an_exit_code_of_its_own, lists_are_json_too }
     }

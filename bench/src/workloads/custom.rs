@@ -51,11 +51,13 @@ fn sample(
         stdout_bytes: observed.output().length(),
         times: 1,
     });
+    // The end of a stream that carried nothing looks like output to who waits.
+    let wrote = observed.output().length() > 0;
     let timeline = observed.release()?;
     let until = |clock| timeline.between(Clock::Request, clock);
     let mut sheet = Sheet::new(samples, NAME, contender.name(), slot);
     sheet.time("request→exit_observed", until(Clock::ExitObserved));
-    sheet.time("request→first_output", until(Clock::FirstOutput));
+    sheet.time("request→first_output", until(Clock::FirstOutput).filter(|_| wrote));
     sheet.time("request→released", until(Clock::Released));
     sheet.bytes("peak memory", usage.memory_peak_bytes);
     sheet.time("CPU time", usage.cpu_ns.map(std::time::Duration::from_nanos));

@@ -1,13 +1,14 @@
 //! `bulkhead bench`: the main job, from a bare machine to a report.
 
+mod task;
+
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
-use bulkhead_bench::{BenchConfig, Candidate, Extent, Profile, Progress, Stop};
-use bulkhead_image::builtin;
+use bulkhead_bench::{BenchConfig, Candidate, Extent, Progress, Stop};
 use bulkhead_kernels::KernelImage;
 use bulkhead_reports::schema::Results;
 use bulkhead_runtime::Isolation;
@@ -21,6 +22,7 @@ use crate::packages;
 use crate::progress::Bar;
 use crate::signals::Signals;
 use crate::verbs::{advise, host, kernel};
+use task::Task;
 
 /// Packages the microVM's disk is made with.
 const PACKAGES: &[&str] = &["erofs-utils"];
@@ -41,14 +43,18 @@ fn measure(
     args: &BenchArgs,
     earlier: Option<Results>,
 ) -> Result<ExitCode, Failure> {
-    let choices = choices(args)?;
+    let task = Task::of(args);
+    let choices = choices(args, &task)?;
+    // Before anything is installed or built for it.
+    let image = context.image(task.image)?;
     let (kernel, left_out) = prepare(context, args, &choices)?;
-    let image = context.image(builtin::PROBE)?;
+    let options = task.options();
     let contenders = choices
         .iter()
         .map(|choice| {
             let (kernel, left_out) = (kernel.as_deref(), left_out.as_deref());
-            Contender::new(context, &image, choice, kernel, left_out, &args.privileges)
+            let privileges = &args.privileges;
+            Contender::new(context, &image, choice, &options, kernel, left_out, privileges)
         })
         .collect::<Result<Vec<_>, _>>()?;
     let candidates: Vec<Candidate<'_>> = contenders.iter().map(Contender::candidate).collect();
@@ -58,8 +64,8 @@ fn measure(
         None => args.seed.unwrap_or_else(random_seed),
     };
     let config = BenchConfig {
-        workloads: args.workloads.clone(),
-        profile: if args.full { Profile::FULL } else { Profile::DEFAULT },
+        workloads: task.workloads.clone(),
+        profile: task.profile,
         extent: match (args.samples, args.time_budget) {
             (Some(count), _) => Extent::Blocks(count),
             (None, Some(time)) => Extent::Time(time),
@@ -75,7 +81,7 @@ fn measure(
         program: "/probe".to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         command: std::env::args().collect(),
-        image: builtin::PROBE.to_owned(),
+        image: task.image.to_owned(),
         image_digest: image.digest().to_string(),
         guest_kernel: kernel.as_deref().map(describe).transpose()?,
     };
@@ -87,21 +93,26 @@ fn measure(
     let results = bulkhead_bench::run(&config, &candidates, stop, &bar, &keeper);
     bar.clear();
     let results = results?;
-    keeper.present(&results, args.output.is_json())?;
-    advise::keep(context, &results);
+    keeper.present(&results, args.output.is_json() || task.is_json())?;
+    if !task.is_custom() {
+        advise::keep(context, &results);
+    }
     if results.run.partial {
         if let Some(directory) = keeper.chosen() {
             eprintln!("To go on: bulkhead bench --resume {}", directory.display());
         }
         return Ok(ExitCode::from(code::INTERRUPTED));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(task.verdict(&results))
 }
 
 /// The runtimes asked for in one way or another. Peers are installed first, if
 /// that was asked for.
-fn choices(args: &BenchArgs) -> Result<Vec<RuntimeChoice>, Failure> {
+fn choices(args: &BenchArgs, task: &Task<'_>) -> Result<Vec<RuntimeChoice>, Failure> {
     let mut choices = args.runtimes.clone();
+    if choices.is_empty() {
+        choices.extend(task.runtimes.iter().copied().map(RuntimeChoice::Own));
+    }
     if args.install_peers {
         packages::ensure(PEER_PACKAGES, args.packages.no_install)?;
         for name in PACKAGED_PEERS {

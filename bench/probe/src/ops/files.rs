@@ -24,11 +24,11 @@ use crate::sys::{check, now_ns};
 const CHUNK: usize = 64 << 10;
 /// What one access at a random place moves.
 const BLOCK: usize = 4 << 10;
-/// Sequential transfers move this much in a round: small, for guests where a
-/// megabyte takes a third of a second.
-const LENGTH: u64 = 2 << 20;
+/// Sequential transfers move this much in a round: little, for guests in which a
+/// page written takes milliseconds.
+const LENGTH: u64 = 512 << 10;
 /// Accesses in a round of an operation at random places.
-const ACCESSES: u64 = 32;
+const ACCESSES: u64 = 16;
 
 /// Where the files are.
 #[derive(Debug, Clone, Copy)]

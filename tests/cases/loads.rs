@@ -1,0 +1,105 @@
+//! The further workloads, and commands of the user's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::lab::{Finished, Footprint, Lab, Wall};
+
+fn scratch(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&path);
+    path
+}
+
+fn results(out: &Path) -> Value {
+    let text = fs::read(out.join("results.json")).expect("results");
+    serde_json::from_slice(&text).expect("JSON")
+}
+
+/// `bulkhead bench custom`, results in `out`.
+fn custom(lab: &Lab, out: &Path, options: &[&str], rest: &[&str]) -> Finished {
+    let place = out.to_str().expect("utf-8");
+    let mut arguments = vec!["bench", "custom", "--out", place];
+    arguments.extend(options);
+    arguments.extend(rest);
+    lab.verb(&arguments)
+}
+
+pub fn further_workloads_give_figures(lab: &Lab, wall: Wall) {
+    let before = Footprint::now(lab);
+    let out = scratch("loads");
+    let workloads = "lifecycle,compute,files,storm";
+    lab.verb(&[
+        "bench",
+        "--runtimes",
+        wall.name(),
+        "--workloads",
+        workloads,
+        "--samples",
+        "1",
+        "--out",
+        out.to_str().expect("utf-8"),
+    ])
+    .expect_code(0);
+    Footprint::settles_to(lab, &before);
+
+    let results = results(&out);
+    let measurements = results["measurements"].as_array().expect("a list");
+    for metric in [
+        "exec→first_output",
+        "SIGTERM→exit_observed",
+        "exit_observed→released",
+        "SHA-256 of 4 KiB",
+        "image: read, first",
+        "writable layer: random 4 KiB write and fsync",
+        "1 at once: last first_output",
+        "2 at once: last first_output",
+    ] {
+        let of_metric = |it: &&Value| it["metric"] == metric;
+        let value = measurements.iter().find(of_metric).map(|it| &it["value"]);
+        let value = value.and_then(Value::as_f64).unwrap_or_default();
+        assert!(value > 0.0, "{metric}: {value} in {}", results["omitted"]);
+    }
+    assert!(results["boot"].as_array().expect("a list").is_empty(), "it was not chosen");
+}
+
+pub fn a_command_does_the_same_behind_both_walls(lab: &Lab, _: Wall) {
+    let out = scratch("custom");
+    let finished =
+        custom(lab, &out, &["--samples", "1", "probe"], &["--", "manifest", "/data"]);
+    finished.expect_code(0);
+    assert!(
+        finished.text().contains("all 2 runtimes agree: exit code 0"),
+        "{}",
+        finished.text()
+    );
+    let results = results(&out);
+    let outcomes = results["outcomes"].as_array().expect("a list");
+    assert_eq!(outcomes.len(), 2, "{outcomes:?}");
+    assert!(outcomes.iter().all(|it| it["stdout_bytes"].as_u64() > Some(0)), "{outcomes:?}");
+    let peak = |it: &Value| it["metric"] == "peak memory" && it["value"].as_f64() > Some(0.0);
+    assert!(results["measurements"].as_array().expect("a list").iter().any(peak));
+}
+
+pub fn a_command_that_does_not_is_a_failure(lab: &Lab, _: Wall) {
+    // What a plain process finds in `/` is the host's.
+    let options = ["--runtimes", "native,container", "--samples", "1", "probe"];
+    let out = scratch("differs");
+    let finished = custom(lab, &out, &options, &["--", "manifest", "/data"]);
+    finished.expect_error(1, "THE RUNTIMES DIFFER");
+    assert_eq!(results(&out)["outcomes"].as_array().expect("a list").len(), 2);
+}
+
+pub fn a_command_that_cannot_run_is_said(lab: &Lab, _: Wall) {
+    let before = Footprint::now(lab);
+    let options = ["--runtimes", "container", "--timeout", "100ms", "--samples", "1", "probe"];
+    let finished = custom(lab, &scratch("hangs"), &options, &["--", "idle"]);
+    finished.expect_error(1, "no run of the command came to its end");
+    let said = "no end of the workload within";
+    assert!(finished.text().contains(said), "{}", finished.text());
+    custom(lab, &scratch("no-image"), &["nonexistent"], &["--", "x"])
+        .expect_error(1, "no image called");
+    Footprint::settles_to(lab, &before);
+}
