@@ -12,18 +12,12 @@ use std::time::Duration;
 
 use bulkhead_bench::{
     BenchConfig, BenchError, Candidate, Checkpoint, Extent, NativeRuntime, NoCheckpoint,
-    ResumeError, Silent, Stop, WORKLOADS, run,
+    ResumeError, Silent, Stop, run,
 };
 use bulkhead_reports::schema::Results;
 use bulkhead_runtime::{Bundle, Isolation, Runtime};
 
-use support::{Behaviour, Counting, Double, layer_with_probe, probe_bundle};
-
-/// The three workloads with records of their own: the others differ in nothing
-/// that matters here.
-fn config() -> BenchConfig {
-    BenchConfig { workloads: WORKLOADS[..3].to_vec(), ..support::config() }
-}
+use support::{Behaviour, Counting, Double, config, layer_with_probe, probe_bundle};
 
 fn candidates<'a>(runtimes: [&'a dyn Runtime; 2], bundle: &'a Bundle) -> [Candidate<'a>; 2] {
     runtimes.map(|runtime| Candidate { runtime, version: "1", bundle: Ok(bundle) })
