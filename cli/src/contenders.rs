@@ -7,6 +7,7 @@ use bulkhead_bench::Candidate;
 use bulkhead_bench::peers::OciRuntime;
 use bulkhead_image::Image;
 use bulkhead_image::spec::RunOptions;
+use bulkhead_microvm::foreign::Monitor;
 use bulkhead_runtime::{Availability, Bundle, Isolation, Runtime};
 
 use crate::args::PrivilegeArgs;
@@ -18,13 +19,15 @@ use crate::privileges;
 pub const PEER_PACKAGES: &[&str] = &["crun", "runc", "qemu-system-x86"];
 
 /// What those packages add to a run.
-pub const PACKAGED_PEERS: &[&str] = &["crun", "runc"];
+pub const PACKAGED_PEERS: &[&str] = &["crun", "runc", "qemu-microvm"];
 
 /// A runtime as the command line names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuntimeChoice {
     /// One of ours.
     Own(Isolation),
+    /// Our guest under another monitor.
+    Vm(Monitor),
     /// An OCI runtime found on PATH by its name.
     OnPath(String),
     /// An OCI runtime in a file, with options of its own.
@@ -39,6 +42,13 @@ pub struct OciProgram {
     options: Vec<String>,
 }
 
+impl RuntimeChoice {
+    /// Whether it boots our guest kernel.
+    pub fn needs_kernel(&self) -> bool {
+        matches!(self, Self::Own(Isolation::MicroVm) | Self::Vm(_))
+    }
+}
+
 impl std::str::FromStr for RuntimeChoice {
     type Err = String;
 
@@ -46,7 +56,8 @@ impl std::str::FromStr for RuntimeChoice {
         if let Ok(isolation) = text.parse() {
             return Ok(Self::Own(isolation));
         }
-        name(text).map(Self::OnPath)
+        let monitor = Monitor::ALL.into_iter().find(|monitor| monitor.as_str() == text);
+        monitor.map_or_else(|| name(text).map(Self::OnPath), |monitor| Ok(Self::Vm(monitor)))
     }
 }
 
@@ -140,6 +151,11 @@ fn runtime(
         RuntimeChoice::Own(isolation) => {
             (context.runtime(*isolation, kernel)?, env!("CARGO_PKG_VERSION").to_owned())
         }
+        RuntimeChoice::Vm(monitor) => {
+            let peer = context.foreign(*monitor, kernel)?;
+            let version = peer.version().to_owned();
+            (Box::new(peer), version)
+        }
         RuntimeChoice::OnPath(name) => oci(OciRuntime::on_path(name, &context.root)),
         RuntimeChoice::File(OciProgram { name, path, options }) => {
             oci(OciRuntime::at(name, path, options.clone(), &context.root))
@@ -154,6 +170,7 @@ mod tests {
     #[test]
     fn runtimes_are_ours_or_programs() {
         assert_eq!("microvm".parse(), Ok(RuntimeChoice::Own(Isolation::MicroVm)));
+        assert_eq!("firecracker".parse(), Ok(RuntimeChoice::Vm(Monitor::Firecracker)));
         assert_eq!("crun".parse(), Ok(RuntimeChoice::OnPath("crun".to_owned())));
         for wrong in ["", "a/b", "x y", "../runc"] {
             assert!(wrong.parse::<RuntimeChoice>().is_err(), "{wrong}");

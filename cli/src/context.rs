@@ -7,6 +7,7 @@ use bulkhead_container::ContainerRuntime;
 use bulkhead_image::spec::{self, RunOptions};
 use bulkhead_image::{Image, ImageRef, Store, builtin};
 use bulkhead_kernels::Catalogue;
+use bulkhead_microvm::foreign::{ForeignRuntime, Monitor};
 use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime};
 use bulkhead_runtime::{Bundle, Isolation, Runtime, state};
 
@@ -91,7 +92,20 @@ impl Context {
         ContainerRuntime::new(self.root.clone())
     }
 
+    /// Another monitor with our guest; `kernel` replaces the guest's.
+    pub fn foreign(
+        &self,
+        monitor: Monitor,
+        kernel: Option<&Path>,
+    ) -> Result<ForeignRuntime, Failure> {
+        Ok(ForeignRuntime::on_path(monitor, self.microvm_config(kernel)?))
+    }
+
     fn microvm(&self, kernel: Option<&Path>) -> Result<MicroVmRuntime, Failure> {
+        Ok(MicroVmRuntime::new(self.microvm_config(kernel)?))
+    }
+
+    fn microvm_config(&self, kernel: Option<&Path>) -> Result<MicroVmConfig, Failure> {
         let kernel = match kernel {
             Some(path) => Some(path.to_owned()),
             None => self.kernels.default_kernel()?.map(|kernel| kernel.path),
@@ -103,6 +117,6 @@ impl Context {
         let monitor = ["/proc/self/exe", MONITOR_VERB].map(OsString::from).into();
         let mut config = MicroVmConfig::new(self.root.clone(), monitor, kernel);
         config.entropy_device = !ours;
-        Ok(MicroVmRuntime::new(config))
+        Ok(config)
     }
 }

@@ -55,7 +55,8 @@ fn has_channel(pid: i32) -> bool {
         .is_ok_and(|target| target.as_os_str().as_bytes().starts_with(b"socket:"))
 }
 
-fn open(pid: i32) -> io::Result<OwnedFd> {
+/// A descriptor of the process `pid`.
+pub fn open(pid: i32) -> io::Result<OwnedFd> {
     // SAFETY: plain integers; returns a new descriptor.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     let fd = i32::try_from(fd).map_err(|_| io::ErrorKind::InvalidData)?;

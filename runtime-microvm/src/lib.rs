@@ -15,6 +15,7 @@ mod config;
 pub mod devices;
 mod error;
 mod exec;
+pub mod foreign;
 pub mod guest_log;
 pub mod kvm;
 mod leftovers;
@@ -29,6 +30,7 @@ pub mod session;
 mod throttle;
 pub mod timeline;
 pub mod vcpu_loop;
+pub mod vhost_user;
 
 pub use config::{Console, MicroVmConfig};
 pub use error::MicroVmError;

@@ -87,7 +87,7 @@ impl MicroVmRuntime {
     }
 
     /// Guest memory: the bundle's limit is the size of the machine.
-    fn memory_mib(&self, bundle: &Bundle) -> Result<u32, MicroVmError> {
+    pub(crate) fn memory_mib(&self, bundle: &Bundle) -> Result<u32, MicroVmError> {
         let limit = bundle
             .spec
             .linux()
@@ -148,7 +148,9 @@ fn absolute(path: &Path) -> Result<PathBuf, MicroVmError> {
 }
 
 /// The clocks, and the socket on which the guest's PID 1 calls.
-fn host_side(state_dir: &Path) -> Result<(SharedTimeline, UnixListener), MicroVmError> {
+pub(crate) fn host_side(
+    state_dir: &Path,
+) -> Result<(SharedTimeline, UnixListener), MicroVmError> {
     let shared = SharedTimeline::create(&state_dir.join(files::TIMELINE))
         .map_err(io_error("make the timeline"))?;
     let path = state_dir.join(format!("{}_{SESSION_PORT}", files::VSOCK));
@@ -237,7 +239,7 @@ impl Runtime for MicroVmRuntime {
     }
 }
 
-fn kvm_remedy(error: &KvmError) -> Missing {
+pub(crate) fn kvm_remedy(error: &KvmError) -> Missing {
     let remedy = match error {
         KvmError::Open(source) if source.kind() == std::io::ErrorKind::PermissionDenied => {
             "add yourself to the group kvm (`sudo usermod -aG kvm $USER`) and log in again"

@@ -11,7 +11,6 @@ use std::sync::atomic::AtomicBool;
 use bulkhead_bench::{BenchConfig, Candidate, Extent, Progress, Stop};
 use bulkhead_kernels::KernelImage;
 use bulkhead_reports::schema::Results;
-use bulkhead_runtime::Isolation;
 
 use crate::args::{BenchArgs, BenchVerb};
 use crate::contenders::{Contender, PACKAGED_PEERS, PEER_PACKAGES, RuntimeChoice};
@@ -116,8 +115,9 @@ fn choices(args: &BenchArgs, task: &Task<'_>) -> Result<Vec<RuntimeChoice>, Fail
     if args.install_peers {
         packages::ensure(PEER_PACKAGES, args.packages.no_install)?;
         for name in PACKAGED_PEERS {
-            let peer = RuntimeChoice::OnPath((*name).to_owned());
-            if !choices.contains(&peer) {
+            if let Ok(peer) = name.parse()
+                && !choices.contains(&peer)
+            {
                 choices.push(peer);
             }
         }
@@ -133,7 +133,7 @@ fn prepare(
     args: &BenchArgs,
     choices: &[RuntimeChoice],
 ) -> Result<(Option<PathBuf>, Option<String>), Failure> {
-    if !choices.contains(&RuntimeChoice::Own(Isolation::MicroVm)) {
+    if !choices.iter().any(RuntimeChoice::needs_kernel) {
         return Ok((None, None));
     }
     // No kernel is built for a microVM that could not be started with it.

@@ -13,6 +13,7 @@ mod raw;
 pub(crate) mod report;
 mod seccomp;
 
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -54,6 +55,9 @@ fn process(action: &'static str) -> impl FnOnce(io::Error) -> MonitorError {
     move |source| MonitorError::Process { action, source }
 }
 
+/// First argument of the monitor that makes it the vsock device of another one.
+pub const VHOST_VSOCK: &str = "--vhost-user-vsock";
+
 /// The monitor's `main`: `bulkhead microvm-monitor` and nothing before it,
 /// since every millisecond here is a millisecond of the guest's start.
 ///
@@ -68,6 +72,23 @@ pub fn monitor_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         && flag == "--raw"
     {
         return raw::run(file.as_ref());
+    }
+    if let [flag, path] = &args[..]
+        && flag == VHOST_VSOCK
+    {
+        // SAFETY: standard input is a listening socket, by the contract with the process
+        // that started us; nothing else in this process uses it.
+        let listener = unsafe { std::os::unix::net::UnixListener::from_raw_fd(0) };
+        return match crate::vhost_user::serve(&listener, path.into()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!(
+                    "{error}: {}",
+                    error.source().map(ToString::to_string).unwrap_or_default()
+                );
+                ExitCode::FAILURE
+            }
+        };
     }
     // SAFETY: standard input is the channel, by the contract with the process that
     // started us; nothing else in this process uses it.

@@ -1,0 +1,165 @@
+//! The same guest under somebody else's monitor: the kernel, the disk, PID 1 and
+//! the session over vsock are ours, the machine is QEMU's or Firecracker's.
+//!
+//! It is for comparison. What such a monitor costs beyond ours is its own.
+
+mod machine;
+mod program;
+
+use std::path::{Path, PathBuf};
+
+use bulkhead_kernels::KvmFlavour;
+use bulkhead_runtime::{
+    Availability, Capabilities, Clock, Create, Error, Isolation, Lifetime, Missing, Record,
+    Runtime, Sandbox, SandboxId, StateDir, StateError, Status, Timeline,
+};
+
+use crate::config::MicroVmConfig;
+use crate::error::{MicroVmError, io_error, wall};
+use crate::kvm::System;
+use crate::runtime::{MicroVmRuntime, host_side};
+use crate::session::convert;
+use machine::{ForeignVm, Parts};
+use program::Processes;
+
+pub use program::Monitor;
+
+/// Runs bundles in microVMs of another monitor.
+#[derive(Debug, Clone)]
+pub struct ForeignRuntime {
+    monitor: Monitor,
+    /// Its file and its version, or why it cannot be used.
+    found: Result<(PathBuf, String), Missing>,
+    config: MicroVmConfig,
+}
+
+impl ForeignRuntime {
+    /// `monitor` as found on PATH, with our monitor's settings otherwise.
+    #[must_use]
+    pub fn on_path(monitor: Monitor, mut config: MicroVmConfig) -> Self {
+        config.root = std::path::absolute(&config.root).unwrap_or(config.root);
+        Self { monitor, found: program::find(monitor), config }
+    }
+
+    /// What it says its version is.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        self.found.as_ref().map_or("unknown", |(_, version)| version)
+    }
+
+    fn build(&self, request: Create<'_>, dir: StateDir) -> Result<ForeignVm, Error> {
+        let Create { id, bundle, stdio, init, requested, .. } = request;
+        let step = "creating the microVM";
+        let (program, _) = self.found.as_ref().map_err(|missing| Error::Unavailable {
+            isolation: Isolation::MicroVm,
+            missing: vec![missing.clone()],
+        })?;
+        let start = convert::workload(bundle, init, true)
+            .map_err(|error| wall("reading the bundle")(error.into()))?;
+        let mut timeline = Timeline::starting_at(requested);
+        let (_, listener) = host_side(dir.path()).map_err(wall(step))?;
+        let disk = bundle.disk()?;
+        timeline.mark(Clock::RootfsReady);
+        let machine = program::Machine {
+            dir: dir.path(),
+            kernel: self
+                .config
+                .kernel
+                .as_deref()
+                .ok_or(MicroVmError::NoKernel)
+                .map_err(wall(step))?,
+            disk,
+            memory_mib: MicroVmRuntime::new(self.config.clone())
+                .memory_mib(bundle)
+                .map_err(wall(step))?,
+            flavour: KvmFlavour::detect(),
+        };
+        let processes = Processes::start(self.monitor, program, &machine, &self.config.monitor)
+            .map_err(wall(step))?;
+        timeline.mark(Clock::SandboxCreated);
+        let mut record = Record::creating(id, Isolation::MicroVm, Lifetime::Attached);
+        record.pid = Some(processes.pid());
+        record.status = Status::Created;
+        dir.write(&record)?;
+        let parts = Parts { id: id.clone(), dir, processes, listener, stdio, start, timeline };
+        ForeignVm::new(parts).map_err(wall(step))
+    }
+}
+
+impl Runtime for ForeignRuntime {
+    fn name(&self) -> &str {
+        self.monitor.as_str()
+    }
+
+    fn isolation(&self) -> Isolation {
+        Isolation::MicroVm
+    }
+
+    fn availability(&self) -> Availability {
+        let mut missing: Vec<Missing> =
+            self.found.as_ref().err().cloned().into_iter().collect();
+        if let Err(error) = System::open() {
+            missing.push(crate::runtime::kvm_remedy(&error));
+        }
+        if !self.config.kernel.as_deref().is_some_and(Path::is_file) {
+            missing.push(Missing {
+                what: "a guest kernel".to_owned(),
+                remedy: "run `bulkhead kernel build`".to_owned(),
+            });
+        }
+        if missing.is_empty() {
+            Availability::Ready
+        } else {
+            Availability::Unavailable(missing)
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            exec: true,
+            limits: true,
+            private_network: true,
+            private_kernel: true,
+            detached: false,
+        }
+    }
+
+    fn create(&self, request: Create<'_>) -> Result<Box<dyn Sandbox>, Error> {
+        if request.lifetime == Lifetime::Detached {
+            return Err(Error::Unsupported {
+                isolation: Isolation::MicroVm,
+                what: "a detached sandbox",
+            });
+        }
+        let record = Record::creating(request.id, Isolation::MicroVm, request.lifetime);
+        let dir = StateDir::create(&self.config.root, &record)?;
+        let path = dir.path().to_owned();
+        match self.build(request, dir) {
+            Ok(sandbox) => Ok(Box::new(sandbox)),
+            Err(error) => {
+                // The error at hand says more than one about the directory would.
+                drop(std::fs::remove_dir_all(path));
+                Err(error)
+            }
+        }
+    }
+
+    fn load(&self, id: &SandboxId) -> Result<Box<dyn Sandbox>, Error> {
+        // Its sandboxes end with the process that made them.
+        Err(StateError::NotFound(id.clone()).into())
+    }
+
+    fn purge(&self, id: &SandboxId) -> Result<(), Error> {
+        // Its processes die with their creator; only the directory can be left.
+        match StateDir::open(&self.config.root, id) {
+            Ok(dir) => Ok(dir.remove()?),
+            Err(StateError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// For `map_err`, where a step failed by the kernel's word.
+fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> MicroVmError {
+    io_error(action)
+}
