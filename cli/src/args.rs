@@ -291,8 +291,8 @@ pub struct BenchArgs {
     #[arg(long, global = true)]
     pub full: bool,
     /// Which runtimes to compare, the baseline first: ours, and OCI runtimes on PATH by
-    /// their names (crun, runc, …) [default: native,container,microvm; of `custom`:
-    /// container,microvm]
+    /// their names (crun, runc, …); our guest under qemu-microvm or firecracker [default:
+    /// native,container,microvm; of `custom`: container,microvm]
     #[arg(long, global = true, value_delimiter = ',')]
     pub runtimes: Vec<RuntimeChoice>,
     /// Which workloads to measure [default: all]

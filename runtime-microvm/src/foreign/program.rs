@@ -69,7 +69,7 @@ pub fn find(monitor: Monitor) -> Result<(PathBuf, String), Missing> {
     let name = monitor.program();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.is_file());
-    let path = found.ok_or_else(|| missing(format!("no program `{name}` on PATH")))?;
+    // Said before its absence: getting it would not help.
     if monitor == Monitor::CloudHypervisor {
         return Err(missing(
             "a virtio-mmio transport in Cloud Hypervisor: it offers devices on PCI only, \
@@ -77,6 +77,7 @@ pub fn find(monitor: Monitor) -> Result<(PathBuf, String), Missing> {
                 .to_owned(),
         ));
     }
+    let path = found.ok_or_else(|| missing(format!("no program `{name}` on PATH")))?;
     let output = Command::new(&path).arg("--version").stdin(Stdio::null()).output();
     let output = output.map_err(|error| missing(format!("{name}: {error}")))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
