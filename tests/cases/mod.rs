@@ -10,6 +10,7 @@ mod isolation;
 mod limits;
 mod loads;
 mod reports;
+mod scorecard;
 mod tree;
 mod workload;
 
@@ -59,6 +60,13 @@ pub fn all() -> Vec<Case> {
         MICROVM: tree { both_walls_show_the_same_tree }
         BOTH: isolation { nothing_of_the_host_is_visible, writes_are_gone_after_exit, a_read_only_root_refuses_writes }
         CONTAINER: isolation { privileges_are_dropped, system_calls_are_filtered }
+        BOTH: scorecard { nothing_reaches_the_host }
+        CONTAINER: scorecard {
+            a_weakened_container_is_shown_weaker,
+            privileges_are_given_and_taken,
+            the_host_is_reached_without_a_wall,
+        }
+        MICROVM: scorecard { a_filter_is_for_containers }
         BOTH: limits { memory_limit_is_enforced_and_said, pids_limit_is_enforced }
         BOTH: crash { quick_runs_leave_nothing, killed_runs_are_collected, interrupts_leave_nothing }
         NEITHER: hostile_images {
