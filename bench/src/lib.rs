@@ -18,6 +18,7 @@ pub mod host;
 mod isolation;
 mod memory;
 mod native;
+pub mod observe;
 mod overhead;
 pub mod peers;
 mod poll;

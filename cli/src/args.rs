@@ -471,6 +471,22 @@ impl From<Trust> for advice::Trust {
 pub struct AdviseArgs {
     #[command(flatten)]
     pub needs: NeedsArgs,
+    /// Run this image in a container first, twice, and take from that its system
+    /// calls and its memory
+    #[arg(long, value_name = "IMAGE")]
+    pub observe: Option<String>,
+    /// Observe for this time at most: seconds, or with a suffix ms, s, m, h
+    #[arg(
+        long,
+        value_parser = duration,
+        value_name = "TIME",
+        default_value = "10s",
+        requires = "observe"
+    )]
+    pub observe_for: Duration,
+    /// The command to observe and its arguments [default: the image's]
+    #[arg(last = true, requires = "observe", value_name = "COMMAND")]
+    pub command: Vec<String>,
     /// Results to go by [default: those of the last complete `bulkhead bench`]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath)]
     pub results: Option<PathBuf>,

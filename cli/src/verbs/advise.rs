@@ -1,24 +1,33 @@
 //! `bulkhead advise`: which wall for a workload, and why.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
+use bulkhead_bench::{Stop, observe};
+use bulkhead_image::spec::RunOptions;
 use bulkhead_reports::advice::{self, Advice, Evidence, Needs};
 use bulkhead_reports::schema::Results;
+use bulkhead_reports::units::Unit;
 use bulkhead_reports::{self as reports, StoreError};
 use bulkhead_runtime::{Availability, Isolation};
 
 use crate::args::{AdviseArgs, NeedsArgs, TrustArgs};
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::signals::Signals;
 
 /// The last complete results, beside the images: advice is asked for in any
 /// directory, and a report may have been moved.
 const LAST: &str = "last-results.json";
 
 pub fn run(context: &Context, args: &AdviseArgs) -> Result<ExitCode, Failure> {
-    let needs = needs(&args.needs)?;
+    let mut needs = needs(&args.needs)?;
+    if let Some(image) = &args.observe {
+        needs = needs.or(observed(context, args, image)?);
+    }
     let advice = advise(context, &needs, args.results.as_deref())?;
     if args.output.is_json() {
         println!("{}", serde_json::to_string_pretty(&advice)?);
@@ -26,6 +35,43 @@ pub fn run(context: &Context, args: &AdviseArgs) -> Result<ExitCode, Failure> {
         print!("{}", advice.text());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the workload in a container and says on standard error what it asked for:
+/// the needs that can be observed.
+fn observed(context: &Context, args: &AdviseArgs, image: &str) -> Result<Needs, Failure> {
+    let image = context.image(image)?;
+    let options = RunOptions {
+        args: args.command.clone(),
+        memory_bytes: args.needs.memory,
+        seccomp: Context::default_seccomp(Isolation::Container),
+        ..RunOptions::default()
+    };
+    let bundle = context.bundle(&image, Isolation::Container, &options)?;
+    let runtime = context.runtime(Isolation::Container, None)?;
+    let signals = Signals::ending()?;
+    let never = AtomicBool::new(false);
+    let stop = Stop::on_flag_or_descriptor(&never, signals.as_fd());
+    let seen = observe::observe(&*runtime, &bundle, args.observe_for, stop)?;
+    let calls = Unit::Count.show(seen.system_calls_per_second.round());
+    let memory = seen.peak_memory_bytes.map(mebibytes);
+    eprintln!(
+        "bulkhead: observed in a container: started in {:.1?}, ran for {:.1?} ({}), {calls} \
+         system calls a second ({} in all), {} at most",
+        seen.start.unwrap_or_default(),
+        seen.ran,
+        match seen.exit_code {
+            Some(code) => format!("exit code {code}"),
+            None => "until it was stopped".to_owned(),
+        },
+        seen.system_calls,
+        memory.map_or("memory unknown".to_owned(), |mib| format!("{mib:.1} MiB of memory")),
+    );
+    Ok(Needs {
+        system_calls_per_second: Some(seen.system_calls_per_second),
+        memory_mib: memory,
+        ..Needs::default()
+    })
 }
 
 /// The needs of the flags, and of the file where the flags say nothing.
