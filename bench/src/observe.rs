@@ -125,8 +125,7 @@ fn pass(
     };
     // Dropping it, on an error, releases everything.
     let mut sandbox = runtime.create(request).map_err(failed("creating a sandbox"))?;
-    let processes =
-        sandbox.processes().map_err(failed("listing the sandbox's processes"))?;
+    let processes = sandbox.processes().map_err(failed("listing the sandbox's processes"))?;
     let pids: Vec<i32> = processes.iter().map(|process| process.pid).collect();
     let witness =
         count.then(|| Witness::attach(&pids)).transpose().map_err(ObserveError::Trace)?;
@@ -136,9 +135,8 @@ fn pass(
     let begun = Deadline::now();
     let exit = wait(&mut *sandbox, begun + limit, stop)?;
     let ran = begun.elapsed();
-    let calls = witness.as_ref().map_or(0, |witness| {
-        witness.counts().since(&before).values().sum()
-    });
+    let calls =
+        witness.as_ref().map_or(0, |witness| witness.counts().since(&before).values().sum());
     let usage = sandbox.usage().map_err(failed("reading the sandbox's usage"))?;
     // Whoever is killed must not wait for a tracer that is gone.
     sandbox.delete().map_err(failed("releasing the sandbox"))?;

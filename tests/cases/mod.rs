@@ -86,6 +86,7 @@ pub fn all() -> Vec<Case> {
             hostile_code_gets_a_microvm,
             needs_come_from_a_file_and_flags_go_first,
             a_run_takes_the_advised_wall,
+            a_workload_is_observed,
         }
         MICROVM: advise { a_hostile_run_gets_a_kernel_of_its_own }
         MICROVM: bench { the_host_is_profiled }

@@ -14,7 +14,7 @@ mod scene;
 mod session;
 mod surface;
 mod verdict;
-mod witness;
+pub(crate) mod witness;
 
 use std::time::Duration;
 

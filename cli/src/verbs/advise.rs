@@ -14,7 +14,7 @@ use bulkhead_reports::units::Unit;
 use bulkhead_reports::{self as reports, StoreError};
 use bulkhead_runtime::{Availability, Isolation};
 
-use crate::args::{AdviseArgs, NeedsArgs, TrustArgs};
+use crate::args::{AdviseArgs, NeedsArgs, PrivilegeArgs, TrustArgs};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::signals::Signals;
@@ -44,10 +44,10 @@ fn observed(context: &Context, args: &AdviseArgs, image: &str) -> Result<Needs, 
     let options = RunOptions {
         args: args.command.clone(),
         memory_bytes: args.needs.memory,
-        seccomp: Context::default_seccomp(Isolation::Container),
         ..RunOptions::default()
     };
-    let bundle = context.bundle(&image, Isolation::Container, &options)?;
+    let bundle =
+        context.bundle(&image, Isolation::Container, &options, &PrivilegeArgs::default())?;
     let runtime = context.runtime(Isolation::Container, None)?;
     let signals = Signals::ending()?;
     let never = AtomicBool::new(false);
