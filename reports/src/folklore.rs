@@ -262,6 +262,14 @@ fn runs_the_same(walls: &Walls<'_, '_>) -> Option<Judged> {
     if names.len() < 2 {
         return None;
     }
+    let differs = results.outcomes.first().and_then(|first| {
+        let other = results.outcomes.iter().find(|outcome| !outcome.agrees_with(first))?;
+        Some([&first.runtime, &other.runtime].map(|name| walls.view.label(name)))
+    });
+    if let Some([one, two]) = differs {
+        let figure = format!("the user's own command ends or writes differently: {one}, {two}");
+        return Some((Verdict::Refuted, figure));
+    }
     let other = results.boot.iter().find(|sample| sample.exit_code != expected);
     let starts = many(results.boot.len());
     Some(match other {

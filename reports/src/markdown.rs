@@ -48,6 +48,7 @@ pub fn render(results: &Results) -> String {
         ("Memory", method::MEMORY, tables::memory(&view)),
         ("Where the memory is", method::SPLIT, tables::memory_split(&view)),
         ("The kernel boundary", method::OPERATIONS, tables::operations(&view)),
+        ("KVM in each phase", method::BY_PHASE, tables::kvm_by_phase(&view)),
         ("KVM's counters", method::COUNTERS, tables::kvm_counters(&view)),
         ("Isolation", method::ISOLATION, tables::isolation(&view)),
         ("Host surface", method::SURFACE, tables::surfaces(&view)),
@@ -58,6 +59,7 @@ pub fn render(results: &Results) -> String {
         section(&mut out, &escape(title), about, table);
     }
     for (title, about, table) in [
+        ("What your own command wrote", method::OUTCOMES, tables::outcomes(&view)),
         ("Noise floor", method::NOISE, tables::noise(&view)),
         ("Folklore and evidence", method::FOLKLORE, tables::folklore(&view)),
         ("Left out", method::OMITTED, tables::omissions(&gaps)),

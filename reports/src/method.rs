@@ -45,6 +45,14 @@ pub const FOLKLORE: &str = "What is said about containers and virtual machines, 
 pub const VIRTUALISATION: &str = "A few dozen bytes of code on a virtual processor without any \
     operating system: what this host's KVM costs before a guest is involved.";
 
+/// Under KVM's counters by phase.
+pub const BY_PHASE: &str = "What KVM counted in each phase of the median start: exits to the host, \
+    and guest instructions it emulated.";
+
+/// Under the outcomes of a user's own command.
+pub const OUTCOMES: &str = "The same command in every runtime: its exit code, and whether it wrote \
+    the same bytes.";
+
 /// Under KVM's counters.
 pub const COUNTERS: &str = "KVM's own statistics at the end of each microVM's median start; \
     counters at zero are left out.";

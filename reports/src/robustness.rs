@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use crate::clocks::{CLOCKS, START_METRIC};
 use crate::schema::{
-    BootSample, Cell, DensitySample, Fit, Omission, Ratio, Results, RuntimeInfo,
+    Attempt, AttemptOutcome, BootSample, Cell, DensitySample, Fit, NoiseFloor, Omission, Ratio,
+    Results, RuntimeInfo, Surface, SurfaceProcess,
 };
 use crate::{html, markdown, sample, terminal};
 
@@ -173,6 +174,45 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn attempt()(
+        (runtime, attempt, evidence, inside) in (text(), text(), any::<String>(), any::<String>()),
+        outcome in prop::sample::select(vec![
+            AttemptOutcome::Reached,
+            AttemptOutcome::Contained,
+            AttemptOutcome::Refused,
+            AttemptOutcome::Limited,
+            AttemptOutcome::NotRun,
+        ]),
+    ) -> Attempt {
+        Attempt { runtime, attempt, outcome, evidence, inside }
+    }
+}
+
+prop_compose! {
+    fn surface()(
+        (runtime, workload, role) in (text(), text(), text()),
+        system_calls in prop::collection::btree_map(any::<String>(), any::<u64>(), 0..4),
+        capabilities in prop::collection::vec(any::<String>(), 0..12),
+        (seccomp_filter, no_new_privileges) in any::<(bool, bool)>(),
+    ) -> Surface {
+        let namespaces = capabilities.clone();
+        let process =
+            SurfaceProcess { role, capabilities, namespaces, seccomp_filter, no_new_privileges };
+        Surface { runtime, workload, system_calls, processes: vec![process] }
+    }
+}
+
+prop_compose! {
+    fn floor()(
+        (workload, metric, runtime) in (text(), text(), text()),
+        n: usize,
+        (ratio, low, high, floor) in (number(), number(), number(), number()),
+    ) -> NoiseFloor {
+        NoiseFloor { workload, metric, runtime, n, ratio, low, high, floor }
+    }
+}
+
+prop_compose! {
     fn runtime()(name in text(), isolation in text(), version: String, why: Option<String>)
         -> RuntimeInfo
     {
@@ -188,13 +228,18 @@ prop_compose! {
         cells in prop::collection::vec(cell(), 0..10),
         ratios in prop::collection::vec(ratio(), 0..10),
         fits in prop::collection::vec(fit(), 0..6),
+        attempts in prop::collection::vec(attempt(), 0..8),
+        surfaces in prop::collection::vec(surface(), 0..4),
+        noise in prop::collection::vec(floor(), 0..5),
         has_kvm: bool,
     ) -> Results {
         let mut results = sample::results();
         if !has_kvm {
             results.host.kvm = None;
         }
-        Results { runtimes, boot, density, cells, ratios, fits, ..results }
+        Results {
+            runtimes, boot, density, cells, ratios, fits, attempts, surfaces, noise, ..results
+        }
     }
 }
 

@@ -100,6 +100,10 @@ fn a_microvm_lets_its_own_kernel_be_touched() {
 fn another_exit_code_refutes_the_same_everywhere() {
     let mut results = sample::rich();
     let saying = "runs the same everywhere";
+    let (refuted, figure) = verdict(&results, saying);
+    assert_eq!(refuted, Verdict::Refuted);
+    assert!(figure.contains("native, microvm"), "{figure}");
+    results.outcomes.clear();
     assert_eq!(verdict(&results, saying).0, Verdict::Confirmed);
     results.boot[9].exit_code = 7;
     let (refuted, figure) = verdict(&results, saying);

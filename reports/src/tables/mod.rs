@@ -11,9 +11,9 @@ pub use changes::{changes, missing, settings};
 pub use evidence::{isolation, observations, spaced, surfaces, system_calls, virtualisation};
 pub use host::{host, method, omissions, runtimes};
 pub use measured::{
-    every_cell, every_ratio, kvm_counters, memory, memory_split, phases, starts,
+    every_cell, every_ratio, kvm_by_phase, kvm_counters, memory, memory_split, phases, starts,
 };
-pub use workloads::{folklore, noise, operations, workload};
+pub use workloads::{folklore, noise, operations, outcomes, workload};
 
 use crate::units::NO_FIGURE;
 

@@ -3,7 +3,7 @@
 use super::{Datum, Table, figures, nothing, plain, with, words};
 use crate::operations::meaning;
 use crate::schema::Cell;
-use crate::units::{NO_FIGURE, Unit, many, number};
+use crate::units::{NO_FIGURE, Unit, many, number, whole};
 use crate::view::{SYSCALLS, View, Wall, median, printable};
 
 /// Beyond this many runtimes a cell has only the comparison with the baseline:
@@ -56,6 +56,33 @@ fn datum(view: &View<'_>, cell: &Cell, brief: bool) -> Datum {
         aside.truncate(1);
     }
     with(median(cell).to_string(), aside.join("\n"))
+}
+
+/// How a user's own command ended behind each wall, and whether it wrote the same.
+pub fn outcomes(view: &View<'_>) -> Table {
+    let mut table = Table::new([
+        words("Runtime"),
+        figures("Runs"),
+        figures("Exit code"),
+        figures("Bytes written"),
+        words("SHA-256 of the output"),
+        words("As the first"),
+    ]);
+    let outcomes = &view.results.outcomes;
+    for outcome in outcomes {
+        let same = outcomes.first().is_some_and(|first| first.agrees_with(outcome));
+        // Half of a digest tells outputs apart and leaves room for the rest.
+        let digest = outcome.stdout_sha256.chars().take(32).collect::<String>();
+        table.rows.push(vec![
+            plain(view.label(&outcome.runtime)),
+            plain(outcome.times.to_string()),
+            plain(outcome.exit_code.to_string()),
+            plain(whole(outcome.stdout_bytes)),
+            plain(printable(&digest)),
+            plain(if same { "the same" } else { "differs" }),
+        ]);
+    }
+    table
 }
 
 /// What a runtime compared with itself shows.
@@ -124,7 +151,7 @@ mod tests {
         let results = sample::rich();
         let view = View::new(&results);
         let workloads = view.further_workloads();
-        assert_eq!(workloads, ["storm", "files", "memory", "exec", "teardown", "custom"]);
+        assert_eq!(workloads, ["storm", "files", "compute", "lifecycle", "custom"]);
         for name in workloads {
             let table = workload(&view, name);
             assert_eq!(table.rows.len(), view.metrics(name).len());
@@ -133,6 +160,16 @@ mod tests {
         let files = text(&workload(&view, "files"));
         assert!(files.contains("more is better") && files.contains("GiB/s"), "{files}");
         assert!(!text(&workload(&view, "storm")).contains("more is better"));
+    }
+
+    #[test]
+    fn another_output_is_said_to_differ() {
+        let results = sample::rich();
+        let table = outcomes(&View::new(&results));
+        assert_eq!(table.rows.len(), results.outcomes.len());
+        let verdicts: Vec<&str> = table.rows.iter().map(|row| row[5].main.as_str()).collect();
+        assert_eq!(verdicts[..2], ["the same", "the same"]);
+        assert_eq!(verdicts[2], "differs");
     }
 
     #[test]
