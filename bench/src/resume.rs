@@ -22,7 +22,7 @@ pub enum ResumeError {
     )]
     Differs {
         /// What differs.
-        what: String,
+        what: &'static str,
         /// As it was when the run began.
         then: String,
         /// As it is now.
@@ -39,13 +39,9 @@ pub fn take_over(
     if !earlier.run.partial {
         return Err(ResumeError::Complete);
     }
-    for (what, then, now) in conditions(earlier)
-        .into_iter()
-        .zip(conditions(now))
-        .map(|((what, then), (_, now))| (what, then, now))
-    {
-        if then != now {
-            return Err(ResumeError::Differs { what, then, now });
+    for ((what, then), (_, current)) in conditions(earlier).into_iter().zip(conditions(now)) {
+        if then != current {
+            return Err(ResumeError::Differs { what, then, now: current });
         }
     }
     now.run.started.clone_from(&earlier.run.started);
@@ -85,9 +81,8 @@ fn tracks(earlier: &Results) -> Tracks {
     workloads.map(|workload| (workload.workload.clone(), track(workload))).collect()
 }
 
-/// What decides about figures, by name, the same names for every run but for
-/// those of runtimes.
-fn conditions(results: &Results) -> Vec<(String, String)> {
+/// What decides about figures, each with its name.
+fn conditions(results: &Results) -> [(&'static str, String); 13] {
     let Host { cpu_model, cpus, memory_bytes, kernel, os, cgroups, virtualised: _, kvm } =
         &results.host;
     // Whether the guest's kernel is emulated is only known after measuring.
@@ -118,8 +113,6 @@ fn conditions(results: &Results) -> Vec<(String, String)> {
             ),
         ),
     ]
-    .map(|(what, value)| (what.to_owned(), value))
-    .into()
 }
 
 fn runtime(info: &RuntimeInfo) -> String {

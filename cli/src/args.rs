@@ -347,7 +347,7 @@ pub struct BenchArgs {
         value_name = "DIR",
         value_hint = ValueHint::DirPath,
         conflicts_with_all =
-            ["full", "runtimes", "workloads", "out", "seed", "samples", "time_budget", "kernel",
+            ["full", "runtimes", "workloads", "oci_runtime", "install_peers", "out", "seed", "samples", "time_budget", "kernel",
              "cap_add", "cap_drop", "seccomp"],
     )]
     pub resume: Option<PathBuf>,

@@ -44,7 +44,7 @@ pub enum ResumeError {
         source: clap::Error,
     },
     /// The command line in the results is not a benchmark.
-    #[error("the run in {directory} was not made by `bulkhead bench`")]
+    #[error("the run in {directory} was not made by a plain `bulkhead bench`")]
     NotBench {
         /// Where the results are.
         directory: PathBuf,
@@ -63,7 +63,7 @@ pub fn interrupted(directory: &Path) -> Result<(Results, BenchArgs), ResumeError
     let cli = Cli::try_parse_from(&results.run.command)
         .map_err(|source| ResumeError::Command { directory: directory(), source })?;
     match cli.verb {
-        Verb::Bench(args) => Ok((results, args)),
+        Verb::Bench(args) if args.verb.is_none() => Ok((results, args)),
         _ => Err(ResumeError::NotBench { directory: directory() }),
     }
 }
