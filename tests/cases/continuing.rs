@@ -31,7 +31,17 @@ pub fn an_interrupted_run_is_resumed(lab: &Lab, _: Wall) {
     let before = Footprint::now(lab);
     let out = scratch("interrupted");
     let place = out.to_str().expect("utf-8");
-    let bench = ["bench", "--runtimes", "native,container", "--samples", "2", "--out", place];
+    let bench = [
+        "bench",
+        "--runtimes",
+        "native,container",
+        "--workloads",
+        "boot,syscalls",
+        "--samples",
+        "2",
+        "--out",
+        place,
+    ];
     let mut child = lab.command(bench).spawn().expect("the binary under test starts");
     // The first copy is kept when everything is ready to measure.
     let (checkpoint, started) = (out.join("checkpoint.json"), Instant::now());
@@ -78,6 +88,8 @@ pub fn a_full_disk_costs_no_sample(lab: &Lab, _: Wall) {
         "bench",
         "--runtimes",
         "native",
+        "--workloads",
+        "boot,syscalls",
         "--samples",
         "3",
         "--seed",
