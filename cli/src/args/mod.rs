@@ -1,0 +1,288 @@
+//! The command line, as types. No behaviour: what each verb does is in
+//! `verbs/`.
+
+mod advise;
+mod bench;
+mod run;
+mod values;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+pub use self::advise::{AdviseArgs, NeedsArgs, TrustArgs};
+pub use self::bench::{BenchArgs, BenchVerb, CustomArgs};
+pub use self::run::{PrivilegeArgs, RunArgs, WallChoice};
+use self::values::{memory, percent};
+
+/// Run one OCI image behind either of two walls, a namespace container or a KVM
+/// microVM, and measure on this machine what each wall costs.
+#[derive(Debug, Parser)]
+#[command(name = "bulkhead", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "\
+Examples:
+  bulkhead image import --name debian debian-rootfs.tar
+  bulkhead run debian cat /etc/os-release
+  bulkhead run --isolation microvm --memory 256m debian uname -a
+  bulkhead bench
+
+Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted. `bulkhead run` passes the
+workload's exit code on (128+n when signal n killed it) and follows docker for its own:
+125 when the sandbox failed, 126 when the command cannot be executed, 127 when it is not
+found; 124 when --timeout ran out.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Directory of running sandboxes' state [default: /run/bulkhead, or
+    /// $XDG_RUNTIME_DIR/bulkhead]
+    #[arg(
+        long,
+        env = "BULKHEAD_ROOT",
+        global = true,
+        value_name = "DIR",
+        help_heading = "Places"
+    )]
+    pub root: Option<PathBuf>,
+    /// Directory of images [default: /var/lib/bulkhead, or $XDG_DATA_HOME/bulkhead]
+    #[arg(
+        long,
+        env = "BULKHEAD_STORE",
+        global = true,
+        value_name = "DIR",
+        help_heading = "Places"
+    )]
+    pub store: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a command in a new sandbox
+    Run(Box<RunArgs>),
+    /// Import, list, inspect and remove images
+    #[command(subcommand)]
+    Image(ImageVerb),
+    /// Build, import and list guest kernels
+    #[command(subcommand)]
+    Kernel(KernelVerb),
+    /// Measure native, container and microVM side by side and write a report
+    Bench(BenchArgs),
+    /// Render a report again from saved results
+    Report(ReportArgs),
+    /// Compare two results files: what changed beyond noise and what did not
+    Compare(CompareArgs),
+    /// Recommend a wall for a workload, with the measured reasons
+    Advise(Box<AdviseArgs>),
+    /// Say what this host can do, with a hint for each gap
+    Doctor(DoctorArgs),
+    /// Remove what killed sandboxes and imports left behind
+    Gc(GcArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImageVerb {
+    /// Import an OCI image layout (directory or tar), a `docker save` archive or
+    /// a root filesystem tar
+    Import(ImportArgs),
+    /// List images
+    Ls {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove images by name or digest
+    Rm {
+        /// The images
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Print an image's manifest digest, configuration and layers as JSON
+    Inspect {
+        /// The image
+        image: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Archive or directory
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub source: PathBuf,
+    /// Name of the image [default: the archive's own, or its file name]
+    #[arg(long, value_name = "NAME[:TAG]")]
+    pub name: Option<String>,
+    /// Default command of a root filesystem tar, split at spaces
+    #[arg(long, value_name = "COMMAND")]
+    pub cmd: Option<String>,
+    /// Entrypoint of a root filesystem tar, split at spaces
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+    /// Environment variable of a root filesystem tar
+    #[arg(long, short = 'e', value_name = "NAME=VALUE")]
+    pub env: Vec<String>,
+    /// Working directory of a root filesystem tar
+    #[arg(long, short = 'w', value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// User of a root filesystem tar
+    #[arg(long, short = 'u', value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Refuse an image that unpacks to more than this
+    #[arg(long, value_parser = memory, value_name = "SIZE")]
+    pub max_size: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KernelVerb {
+    /// Build the guest kernel from Debian's linux-source package, once
+    Build {
+        #[command(flatten)]
+        packages: Packages,
+    },
+    /// List guest kernels
+    Ls {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Check a kernel image and keep a copy of it
+    Import {
+        /// ELF vmlinux or bzImage
+        #[arg(value_hint = ValueHint::FilePath)]
+        path: PathBuf,
+    },
+}
+
+/// How a verb prints what it found.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Output {
+    /// For a person or for a program
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    format: Format,
+    /// The same as --format json
+    #[arg(long, hide = true, conflicts_with = "format")]
+    json: bool,
+}
+
+impl Output {
+    /// A program reads it.
+    pub fn is_json(&self) -> bool {
+        self.json || self.format == Format::Json
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Tables and sentences
+    Text,
+    /// JSON
+    Json,
+}
+
+/// A form of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Rendering {
+    /// The summary for a terminal
+    Text,
+    /// One page that needs nothing else
+    Html,
+    /// Markdown
+    Md,
+    /// One line for each summary, for a spreadsheet
+    Csv,
+    /// The results themselves
+    Json,
+}
+
+/// What to do about missing packages.
+#[derive(Debug, Args)]
+pub struct Packages {
+    /// Do not install missing Debian packages; say which are needed and stop
+    #[arg(long, global = true)]
+    pub no_install: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A results.json, or the directory that holds it
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub results: PathBuf,
+    /// Directory for the report [default: beside the results]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+    /// Print the report in this format instead of writing files
+    #[arg(long, value_enum, value_name = "FORMAT", conflicts_with = "out")]
+    pub format: Option<Rendering>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit codes: 0 compared, 1 a file cannot be read or compared, 2 wrong usage, 3 a metric got worse
+by more than --fail-on-regression allows. Only what is worse beyond noise counts: the permutation
+test adjusted for the number of metrics, the interval of the ratio and the noise floor must agree.")]
+pub struct CompareArgs {
+    /// The first results.json, or the directory that holds it
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub before: PathBuf,
+    /// The second
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub after: PathBuf,
+    /// End with exit code 3 when a metric got worse by more than this
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    pub fail_on_regression: Option<f64>,
+    /// Write a page with both side by side
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub html: Option<PathBuf>,
+    /// Print the comparison in this format
+    #[arg(long, value_enum, default_value_t = Rendering::Text, value_name = "FORMAT")]
+    pub format: Rendering,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Only say what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_the_image_belongs_to_the_workload() {
+        let cli =
+            Cli::try_parse_from(["bulkhead", "run", "-e", "A=1", "img", "sh", "-c", "--"]);
+        let Verb::Run(run) = cli.unwrap().verb else { panic!("not run") };
+        assert_eq!((run.image.as_str(), run.env.len()), ("img", 1));
+        assert_eq!(run.command, ["sh", "-c", "--"]);
+    }
+
+    #[test]
+    fn native_is_no_wall_for_run() {
+        assert!(Cli::try_parse_from(["bulkhead", "run", "-i", "native", "img"]).is_err());
+    }
+}

@@ -1,0 +1,105 @@
+//! `bulkhead run`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bulkhead_runtime::{Isolation, SandboxId};
+use clap::{Args, ValueHint};
+
+use super::advise::TrustArgs;
+use super::values::{cpus, duration, memory};
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The wall: container, microvm, or auto to take the one `bulkhead advise` would
+    #[arg(long, short = 'i', default_value = "container", value_parser = wall, value_name = "WALL")]
+    pub isolation: WallChoice,
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// Set an environment variable; without a value, pass the caller's on
+    #[arg(long, short = 'e', value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Working directory inside
+    #[arg(long, short = 'w', value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// User inside: name or uid, optionally with :group or :gid
+    #[arg(long, short = 'u', value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Replace the image's entrypoint
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+    /// Host name inside [default: the sandbox's name]
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// Name of the sandbox [default: random]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<SandboxId>,
+    /// Memory limit: bytes, or with a suffix b, k, m, g
+    #[arg(long, short = 'm', value_parser = memory, value_name = "SIZE")]
+    pub memory: Option<u64>,
+    /// CPU limit in processors, for example 0.5
+    #[arg(long, value_parser = cpus, value_name = "N")]
+    pub cpus: Option<f64>,
+    /// Limit of processes and threads
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub pids_limit: Option<u64>,
+    #[command(flatten)]
+    pub privileges: PrivilegeArgs,
+    /// Make the root filesystem read-only
+    #[arg(long)]
+    pub read_only: bool,
+    /// Run a minimal init as PID 1 that forwards signals and reaps orphans
+    #[arg(long)]
+    pub init: bool,
+    /// Kill the sandbox after this time: seconds, or with a suffix ms, s, m, h
+    #[arg(long, value_parser = duration, value_name = "TIME")]
+    pub timeout: Option<Duration>,
+    /// Guest kernel of the microVM, ELF vmlinux or bzImage [default: the one
+    /// `bulkhead kernel build` made]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub kernel: Option<PathBuf>,
+    /// Write the named clocks of this run to a file, as JSON
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub timeline: Option<PathBuf>,
+    /// The image
+    pub image: String,
+    /// The command and its arguments [default: the image's]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// What the workload may do.
+#[derive(Debug, Default, Args)]
+pub struct PrivilegeArgs {
+    /// Give a capability beyond the default ones; ALL gives every one
+    #[arg(long, value_name = "CAPABILITY")]
+    pub cap_add: Vec<String>,
+    /// Take a capability away; ALL takes every one
+    #[arg(long, value_name = "CAPABILITY")]
+    pub cap_drop: Vec<String>,
+    /// System call filter of a container: `default`, `unconfined`, or a file with
+    /// `linux.seccomp` of the runtime-spec as JSON
+    #[arg(long, value_name = "PROFILE", value_hint = ValueHint::FilePath)]
+    pub seccomp: Option<String>,
+}
+
+/// A wall, or that one is to be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WallChoice {
+    /// This one.
+    Fixed(Isolation),
+    /// The one that is advised.
+    Auto,
+}
+
+fn wall(text: &str) -> Result<WallChoice, String> {
+    if text == "auto" {
+        return Ok(WallChoice::Auto);
+    }
+    match text.parse()? {
+        Isolation::Native => {
+            Err("a sandbox needs a wall: container, microvm or auto".to_owned())
+        }
+        wall => Ok(WallChoice::Fixed(wall)),
+    }
+}
