@@ -235,14 +235,15 @@ fn the_confined_monitor_answers_callers() {
     let sandbox = lab.create(&lab.kernel(&[0xeb, 0xfe]), "guest").unwrap();
     let pid = sandbox.processes().unwrap()[0].pid;
     // The filter comes last, after the machine has been reported.
-    let confined = || {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        status.contains("Seccomp:\t2")
-    };
+    let status = || fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let confined = || status().contains("Seccomp:\t2");
     let started = Instant::now();
     while !confined() {
         assert!(Instant::now().since(started) < Duration::from_secs(10), "no filter");
         std::thread::sleep(Duration::from_millis(5));
+    }
+    for set in ["CapInh", "CapPrm", "CapEff"] {
+        assert!(status().contains(&format!("{set}:\t0000000000000000\n")), "{set}");
     }
     let socket = lab.path("root").join("guest").join("vsock");
     for (greeting, patience_ms) in [("CONNECT 1025\n", 200), ("nonsense\n", 10_000)] {

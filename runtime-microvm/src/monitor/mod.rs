@@ -49,6 +49,9 @@ enum MonitorError {
     /// The system-call filter could not be made or loaded.
     #[error("cannot load the system-call filter")]
     Seccomp(#[source] seccompiler::Error),
+    /// The capabilities could not be given up.
+    #[error("cannot give up the capabilities")]
+    Capabilities(#[source] caps::errors::CapsError),
 }
 
 fn process(action: &'static str) -> impl FnOnce(io::Error) -> MonitorError {
@@ -119,6 +122,7 @@ fn run(channel: &Channel) -> Result<(), MonitorError> {
 
     let machine = build(&config, &timeline, &epoll)?;
     timeline.mark(Clock::SandboxCreated);
+    give_up_capabilities()?;
     let (vcpu, io, rest) = machine.split();
     let filters = config.seccomp.then(seccomp::filters).transpose()?;
     let (vcpu_filter, own_filter) = filters.unzip();
@@ -136,6 +140,17 @@ fn run(channel: &Channel) -> Result<(), MonitorError> {
         config: &config,
     };
     event_loop::run(&watched, &rest, &epoll, own_filter)
+}
+
+/// Everything is open: from here on a guest that broke out of its machine would
+/// find a process of root that may do no more than any other user. Before the
+/// first thread, because each has its own (capabilities(7)).
+fn give_up_capabilities() -> Result<(), MonitorError> {
+    use caps::CapSet::{Effective, Inheritable, Permitted};
+    for set in [Effective, Permitted, Inheritable] {
+        caps::clear(None, set).map_err(MonitorError::Capabilities)?;
+    }
+    Ok(())
 }
 
 fn build(
