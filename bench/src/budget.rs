@@ -90,12 +90,13 @@ fn prospect<'w>(bench: &Bench<'_>, workload: &'w dyn Workload) -> Option<Prospec
     })
 }
 
-/// The least certain of those a block of which fits into the time left.
+/// The least certain of those a block of which fits into the time left; among
+/// several that have no interval yet, the one that costs the least.
 fn choose<'p, 'w>(prospects: &'p [Prospect<'w>], left: Duration) -> Option<&'p Prospect<'w>> {
     prospects
         .iter()
         .filter(|prospect| prospect.per_block <= left && !left.is_zero())
-        .max_by(|a, b| a.width.total_cmp(&b.width))
+        .max_by(|a, b| a.width.total_cmp(&b.width).then(b.per_block.cmp(&a.per_block)))
 }
 
 #[cfg(test)]
@@ -118,6 +119,13 @@ mod tests {
         ];
         let name = |left| choose(&all, left).map(|chosen| chosen.workload.name());
         assert_eq!(name(60 * SECOND), Some("syscalls"));
+        let unknown = [
+            prospect(&Syscalls, f64::INFINITY, 20 * SECOND),
+            prospect(&Boot, f64::INFINITY, 6 * SECOND),
+            prospect(&Density, f64::INFINITY, 30 * SECOND),
+        ];
+        let chosen = choose(&unknown, 60 * SECOND).map(|chosen| chosen.workload.name());
+        assert_eq!(chosen, Some("boot"));
         assert_eq!(name(10 * SECOND), Some("density"));
         assert_eq!(name(2 * SECOND), Some("boot"));
         assert_eq!(name(SECOND / 2), None);
