@@ -6,7 +6,7 @@ use crate::schema::{Cell, Fit};
 use crate::tables::spaced;
 use crate::units::{Measured, Unit, count, times};
 use crate::view::{
-    NOT_DISTINGUISHABLE, NOT_FROM_ZERO, View, Wall, is_within_noise, median, slope,
+    NOT_DISTINGUISHABLE, NOT_FROM_ZERO, View, Wall, doubt, is_within_noise, median, slope,
 };
 
 /// The metrics of [`crate::schema::Fit`].
@@ -218,12 +218,9 @@ fn operation_answers(view: &View<'_>, operation: &str) -> Vec<Answer> {
 fn from_cell<'v, 'a>(view: &View<'a>, wall: &'v Wall<'a>, cell: &Cell) -> Found<'v, 'a> {
     let ratios = view.chief_ratios(cell);
     let compared: Vec<String> = ratios.iter().map(|ratio| view.compared(ratio)).collect();
-    let brief = ratios.first().map_or_else(String::new, |ratio| {
-        if ratio.distinguishable {
-            format!("{} {}", times(ratio.ratio), view.label(&ratio.baseline))
-        } else {
-            NOT_DISTINGUISHABLE.to_owned()
-        }
+    let brief = ratios.first().map_or_else(String::new, |ratio| match doubt(ratio) {
+        None => format!("{} {}", times(ratio.ratio), view.label(&ratio.baseline)),
+        Some(doubt) => doubt.to_owned(),
     });
     let (comparison, figure) = (compared.join("; "), median(cell));
     Found { wall, raw: cell.median, figure, comparison, brief }
@@ -331,6 +328,16 @@ mod tests {
         assert_eq!(keep.answers[1].figure, pss);
         assert!(keep.answers[1].comparison.ends_with(NOT_FROM_ZERO));
         assert!(sentences(&view)[1].contains(&format!("takes {} of memory", pss.value)));
+    }
+
+    #[test]
+    fn too_few_samples_are_not_called_the_same() {
+        let mut results = sample::results();
+        for ratio in &mut results.ratios {
+            (ratio.low, ratio.high, ratio.distinguishable) = (f64::NAN, f64::NAN, false);
+        }
+        let start = &questions(&View::new(&results))[0].answers;
+        assert_eq!(start[1].brief, crate::view::TOO_FEW);
     }
 
     #[test]

@@ -170,11 +170,7 @@ impl<'a> View<'a> {
     pub fn compared(&self, ratio: &Ratio) -> String {
         let figure = units::ratio(ratio.ratio, ratio.low, ratio.high);
         let baseline = self.label(&ratio.baseline);
-        let verdict = match (&figure.interval, ratio.distinguishable) {
-            (_, true) => String::new(),
-            (Some(_), false) => format!(", {NOT_DISTINGUISHABLE}"),
-            (None, false) => format!(", {TOO_FEW}"),
-        };
+        let verdict = doubt(ratio).map(|doubt| format!(", {doubt}")).unwrap_or_default();
         let interval = figure.interval.map(|i| format!(" {i}")).unwrap_or_default();
         format!("{} {baseline}{interval}{verdict}", figure.value)
     }
@@ -199,6 +195,16 @@ pub fn median(cell: &Cell) -> Measured {
 /// A fit's slope and interval.
 pub fn slope(fit: &Fit) -> Measured {
     Unit::Bytes.measured(fit.slope, fit.slope_low, fit.slope_high)
+}
+
+/// Why a difference is not to be called one; `None` where it is.
+pub fn doubt(ratio: &Ratio) -> Option<&'static str> {
+    let has_interval = ratio.low.is_finite() && ratio.high.is_finite();
+    match (ratio.distinguishable, has_interval) {
+        (true, _) => None,
+        (false, true) => Some(NOT_DISTINGUISHABLE),
+        (false, false) => Some(TOO_FEW),
+    }
 }
 
 /// The line is not known to rise.

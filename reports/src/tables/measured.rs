@@ -9,8 +9,7 @@ use crate::units::{
     Measured, NO_FIGURE, Unit, count, float, many, probability, ratio, times, whole,
 };
 use crate::view::{
-    NOT_DISTINGUISHABLE, NOT_FROM_ZERO, TOO_FEW, View, Wall, is_within_noise, median,
-    printable, slope,
+    NOT_FROM_ZERO, View, Wall, doubt, is_within_noise, median, printable, slope,
 };
 
 /// Start time of each runtime.
@@ -301,20 +300,14 @@ pub fn every_ratio(view: &View<'_>) -> Table {
         words("Difference"),
     ]);
     for found in &view.results.ratios {
-        let figure = ratio(found.ratio, found.low, found.high);
-        let verdict = match (&figure.interval, found.distinguishable) {
-            (_, true) => "yes",
-            (Some(_), false) => NOT_DISTINGUISHABLE,
-            (None, false) => TOO_FEW,
-        };
         table.rows.push(vec![
             plain(printable(&found.workload)),
             plain(printable(&found.metric)),
             plain(view.label(&found.runtime)),
             plain(view.label(&found.baseline)),
-            beside(figure),
+            beside(ratio(found.ratio, found.low, found.high)),
             plain(probability(found.p_value)),
-            plain(verdict),
+            plain(doubt(found).unwrap_or("yes")),
         ]);
     }
     table
