@@ -4,6 +4,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bulkhead_runtime::Bundle;
+
+use crate::error::MicroVmError;
+
+/// The least memory a guest kernel boots in, MiB.
+const LEAST_MEMORY_MIB: u32 = 32;
+const MIB: i64 = 1 << 20;
+
 /// Whether the guest kernel prints its messages.
 ///
 /// With either choice the last messages of a guest that fails are in the error:
@@ -57,6 +65,23 @@ impl MicroVmConfig {
             boot_timeout: None,
             entropy_device: true,
             seccomp: true,
+        }
+    }
+    /// Guest memory: the bundle's limit is the size of the machine. Room for the
+    /// kernel beside what it leaves to the workload is not added to it.
+    pub(crate) fn memory_mib(&self, bundle: &Bundle) -> Result<u32, MicroVmError> {
+        let limit = bundle
+            .spec
+            .linux()
+            .as_ref()
+            .and_then(|linux| linux.resources().as_ref()?.memory().as_ref()?.limit())
+            .filter(|limit| *limit > 0);
+        let Some(bytes) = limit else { return Ok(self.default_memory_mib) };
+        match u32::try_from(bytes / MIB) {
+            Ok(mib) if mib >= LEAST_MEMORY_MIB => Ok(mib),
+            Ok(_) => Err(MicroVmError::MemoryLimit { bytes, least_mib: LEAST_MEMORY_MIB }),
+            // More than any machine has: the monitor says how much there can be.
+            Err(_) => Ok(u32::MAX),
         }
     }
 }

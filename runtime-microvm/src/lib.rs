@@ -17,6 +17,7 @@ mod error;
 mod exec;
 pub mod foreign;
 pub mod guest_log;
+mod hosting;
 pub mod kvm;
 mod leftovers;
 mod loaded;

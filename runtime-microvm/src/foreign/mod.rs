@@ -6,7 +6,7 @@
 mod machine;
 mod program;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bulkhead_kernels::KvmFlavour;
 use bulkhead_runtime::{
@@ -16,8 +16,7 @@ use bulkhead_runtime::{
 
 use crate::config::MicroVmConfig;
 use crate::error::{MicroVmError, io_error, wall};
-use crate::kvm::System;
-use crate::runtime::{MicroVmRuntime, host_side};
+use crate::hosting;
 use crate::session::convert;
 use machine::{ForeignVm, Parts};
 use program::Processes;
@@ -57,7 +56,7 @@ impl ForeignRuntime {
         let start = convert::workload(bundle, init, true)
             .map_err(|error| wall("reading the bundle")(error.into()))?;
         let mut timeline = Timeline::starting_at(requested);
-        let (_, listener) = host_side(dir.path()).map_err(wall(step))?;
+        let listener = hosting::listener(dir.path()).map_err(wall(step))?;
         let disk = bundle.disk()?;
         timeline.mark(Clock::RootfsReady);
         let machine = program::Machine {
@@ -69,9 +68,7 @@ impl ForeignRuntime {
                 .ok_or(MicroVmError::NoKernel)
                 .map_err(wall(step))?,
             disk,
-            memory_mib: MicroVmRuntime::new(self.config.clone())
-                .memory_mib(bundle)
-                .map_err(wall(step))?,
+            memory_mib: self.config.memory_mib(bundle).map_err(wall(step))?,
             flavour: KvmFlavour::detect(),
         };
         let processes = Processes::start(self.monitor, program, &machine, &self.config.monitor)
@@ -96,52 +93,15 @@ impl Runtime for ForeignRuntime {
     }
 
     fn availability(&self) -> Availability {
-        let mut missing: Vec<Missing> =
-            self.found.as_ref().err().cloned().into_iter().collect();
-        if let Err(error) = System::open() {
-            missing.push(crate::runtime::kvm_remedy(&error));
-        }
-        if !self.config.kernel.as_deref().is_some_and(Path::is_file) {
-            missing.push(Missing {
-                what: "a guest kernel".to_owned(),
-                remedy: "run `bulkhead kernel build`".to_owned(),
-            });
-        }
-        if missing.is_empty() {
-            Availability::Ready
-        } else {
-            Availability::Unavailable(missing)
-        }
+        hosting::availability(self.found.as_ref().err().cloned(), self.config.kernel.as_deref())
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            exec: true,
-            limits: true,
-            private_network: true,
-            private_kernel: true,
-            detached: false,
-        }
+        hosting::CAPABILITIES
     }
 
     fn create(&self, request: Create<'_>) -> Result<Box<dyn Sandbox>, Error> {
-        if request.lifetime == Lifetime::Detached {
-            return Err(Error::Unsupported {
-                isolation: Isolation::MicroVm,
-                what: "a detached sandbox",
-            });
-        }
-        let record = Record::creating(request.id, Isolation::MicroVm, request.lifetime);
-        let dir = StateDir::create(&self.config.root, &record)?;
-        let path = dir.path().to_owned();
-        match self.build(request, dir) {
-            Ok(sandbox) => Ok(Box::new(sandbox)),
-            Err(error) => {
-                // The error at hand says more than one about the directory would.
-                drop(std::fs::remove_dir_all(path));
-                Err(error)
-            }
-        }
+        hosting::create(&self.config.root, request, |request, dir| self.build(request, dir))
     }
 
     fn load(&self, id: &SandboxId) -> Result<Box<dyn Sandbox>, Error> {
@@ -151,11 +111,7 @@ impl Runtime for ForeignRuntime {
 
     fn purge(&self, id: &SandboxId) -> Result<(), Error> {
         // Its processes die with their creator; only the directory can be left.
-        match StateDir::open(&self.config.root, id) {
-            Ok(dir) => Ok(dir.remove()?),
-            Err(StateError::NotFound(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        hosting::remove(&self.config.root, id)
     }
 }
 
