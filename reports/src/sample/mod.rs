@@ -262,20 +262,19 @@ fn ratios() -> Vec<Ratio> {
         .collect()
 }
 
-fn fits() -> Vec<Fit> {
-    let fit = |name: &str, metric: &str, slope: f64| Fit {
-        runtime: name.to_owned(),
+/// Lines through the two ways of measuring memory, at `bytes_each` a sandbox.
+fn fits_of(runtime: &str, bytes_each: f64) -> [Fit; 2] {
+    [("used_bytes", bytes_each), ("pss_bytes", bytes_each * 0.9)].map(|(metric, slope)| Fit {
+        runtime: runtime.to_owned(),
         metric: metric.to_owned(),
         slope,
         slope_low: slope * 0.96,
         slope_high: slope * 1.05,
         intercept: 0.1 * MIB,
         n: 8,
-    };
-    RUNTIMES
-        .iter()
-        .flat_map(|(name, _, _, each, _)| {
-            [fit(name, "used_bytes", *each), fit(name, "pss_bytes", each * 0.9)]
-        })
-        .collect()
+    })
+}
+
+fn fits() -> Vec<Fit> {
+    RUNTIMES.iter().flat_map(|(name, _, _, each, _)| fits_of(name, *each)).collect()
 }

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{MIB, cell, clock_shares, ratio};
+use super::{MIB, cell, clock_shares, fits_of, ratio};
 use crate::clocks::START_METRIC;
 use crate::schema::{
-    Attempt, AttemptOutcome, BootSample, Cell, CommandOutcome, DensitySample, Fit, Measurement,
+    Attempt, AttemptOutcome, BootSample, Cell, CommandOutcome, DensitySample, Measurement,
     NoiseFloor, OperationSample, ProfileFigure, Ratio, Results, RuntimeInfo, Surface,
     SurfaceProcess, VirtualisationKind, VirtualisationProfile,
 };
@@ -89,7 +89,7 @@ pub fn rich() -> Results {
         surfaces: PEERS.iter().map(surface).collect(),
         cells: cells(),
         ratios: ratios(),
-        fits: fits(),
+        fits: PEERS.iter().flat_map(|peer| fits_of(peer.name, peer.bytes_each)).collect(),
         ..super::results()
     };
     results.run.profile = "full".to_owned();
@@ -232,25 +232,6 @@ fn ratios() -> Vec<Ratio> {
         }
     }
     ratios
-}
-
-fn fits() -> Vec<Fit> {
-    let fit = |peer: &Peer, metric: &str, slope: f64| Fit {
-        runtime: peer.name.to_owned(),
-        metric: metric.to_owned(),
-        slope,
-        slope_low: slope * 0.96,
-        slope_high: slope * 1.05,
-        intercept: 0.1 * MIB,
-        n: 8,
-    };
-    let both = |peer: &Peer| {
-        [
-            fit(peer, "used_bytes", peer.bytes_each),
-            fit(peer, "pss_bytes", peer.bytes_each * 0.9),
-        ]
-    };
-    PEERS.iter().flat_map(both).collect()
 }
 
 /// All the same but for the third.

@@ -317,12 +317,7 @@ pub fn every_ratio(view: &View<'_>) -> Table {
 mod tests {
     use super::*;
     use crate::sample;
-
-    fn text(table: &Table) -> String {
-        let cell = |datum: &Datum| format!("{} {}", datum.main, datum.aside);
-        let row = |row: &Vec<Datum>| row.iter().map(cell).collect::<Vec<_>>().join(" | ");
-        table.rows.iter().map(row).collect::<Vec<_>>().join("\n").replace('\u{a0}', " ")
-    }
+    use crate::tables::tests::text;
 
     #[test]
     fn every_row_is_as_long_as_its_head() {

@@ -79,3 +79,15 @@ fn with(main: impl Into<String>, aside: impl Into<String>) -> Datum {
 fn nothing() -> Datum {
     plain(NO_FIGURE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Datum, Table};
+
+    /// A table's rows as lines, for tests that look for words in it.
+    pub fn text(table: &Table) -> String {
+        let cell = |datum: &Datum| format!("{} {}", datum.main, datum.aside);
+        let row = |row: &Vec<Datum>| row.iter().map(cell).collect::<Vec<_>>().join(" | ");
+        table.rows.iter().map(row).collect::<Vec<_>>().join("\n").replace('\u{a0}', " ")
+    }
+}

@@ -131,12 +131,7 @@ fn percent(part: f64) -> String {
 mod tests {
     use super::*;
     use crate::sample;
-
-    fn text(table: &Table) -> String {
-        let cell = |datum: &Datum| format!("{} {}", datum.main, datum.aside);
-        let row = |row: &Vec<Datum>| row.iter().map(cell).collect::<Vec<_>>().join(" | ");
-        table.rows.iter().map(row).collect::<Vec<_>>().join("\n").replace('\u{a0}', " ")
-    }
+    use crate::tables::tests::text;
 
     #[test]
     fn a_missing_difference_is_said_in_words() {
