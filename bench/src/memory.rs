@@ -36,16 +36,36 @@ pub fn total_bytes() -> Result<u64, MemoryError> {
     field(Path::new("/proc/meminfo"), "MemTotal:")
 }
 
-/// Proportional set size of process `pid`, bytes: its private pages and its
-/// share of those it has in common with others.
-pub fn pss_bytes(pid: i32) -> Result<u64, MemoryError> {
-    field(Path::new(&format!("/proc/{pid}/smaps_rollup")), "Pss:")
+/// What one process holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessMemory {
+    /// Proportional set size, bytes: its private pages and its share of those it
+    /// has in common with others.
+    pub pss: u64,
+    /// Its private pages, bytes: those that no other process maps.
+    pub private: u64,
+}
+
+/// What process `pid` holds, both figures from one reading.
+pub fn process(pid: i32) -> Result<ProcessMemory, MemoryError> {
+    let path = PathBuf::from(format!("/proc/{pid}/smaps_rollup"));
+    let text = read(&path)?;
+    let of = |key| value(&path, &text, key);
+    let private = of("Private_Clean:")?.saturating_add(of("Private_Dirty:")?);
+    Ok(ProcessMemory { pss: of("Pss:")?, private })
 }
 
 fn field(path: &Path, key: &'static str) -> Result<u64, MemoryError> {
-    let text = fs::read_to_string(path)
-        .map_err(|source| MemoryError::Read { path: path.to_owned(), source })?;
-    parse(&text, key).ok_or_else(|| MemoryError::NoLine { path: path.to_owned(), key })
+    value(path, &read(path)?, key)
+}
+
+fn read(path: &Path) -> Result<String, MemoryError> {
+    fs::read_to_string(path)
+        .map_err(|source| MemoryError::Read { path: path.to_owned(), source })
+}
+
+fn value(path: &Path, text: &str, key: &'static str) -> Result<u64, MemoryError> {
+    parse(text, key).ok_or_else(|| MemoryError::NoLine { path: path.to_owned(), key })
 }
 
 /// The value of the line `key   123 kB`, in bytes.
@@ -62,10 +82,10 @@ mod tests {
 
     #[test]
     fn reads_this_process_and_this_host() {
-        let own = pss_bytes(i32::try_from(std::process::id()).unwrap()).unwrap();
-        assert!(0 < own && own < total_bytes().unwrap());
+        let own = process(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(0 < own.private && own.private <= own.pss && own.pss < total_bytes().unwrap());
         assert!(available_bytes().unwrap() <= total_bytes().unwrap());
-        assert!(matches!(pss_bytes(-1), Err(MemoryError::Read { .. })));
+        assert!(matches!(process(-1), Err(MemoryError::Read { .. })));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::time::SystemTime;
 
 use bulkhead_reports::schema::{
-    BootSample, Effort, Host, Results, Run, RuntimeInfo, SCHEMA_VERSION, VirtualisationKind,
-    VirtualisationProfile,
+    BootSample, Effort, Host, Results, Run, RuntimeInfo, SCHEMA_VERSION, Start,
+    VirtualisationKind, VirtualisationProfile,
 };
 use bulkhead_runtime::{Availability, Bundle, Isolation, Runtime};
 use rand::SeedableRng;
@@ -278,6 +278,8 @@ fn info(candidate: &Candidate<'_>) -> RuntimeInfo {
         isolation: candidate.runtime.isolation().to_string(),
         version: candidate.version.to_owned(),
         unavailable,
+        runtime: None,
+        start: Start::Cold,
     }
 }
 

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::clocks::{CLOCKS, START_METRIC};
 use crate::schema::{
     Attempt, AttemptOutcome, BootSample, Cell, DensitySample, Fit, NoiseFloor, Omission, Ratio,
-    Results, RuntimeInfo, Surface, SurfaceProcess,
+    Results, RuntimeInfo, Start, Surface, SurfaceProcess,
 };
 use crate::{html, markdown, sample, terminal};
 
@@ -133,9 +133,18 @@ prop_compose! {
         count: u32,
         used_bytes: i64,
         pss_bytes in prop::collection::btree_map(any::<String>(), any::<u64>(), 0..3),
+        private_bytes in prop::collection::btree_map(any::<String>(), any::<u64>(), 0..3),
         kernel_bytes: Option<u64>,
     ) -> DensitySample {
-        DensitySample { runtime, repetition: 0, count, used_bytes, pss_bytes, kernel_bytes }
+        DensitySample {
+            runtime,
+            repetition: 0,
+            count,
+            used_bytes,
+            pss_bytes,
+            private_bytes,
+            kernel_bytes,
+        }
     }
 }
 
@@ -213,10 +222,14 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn runtime()(name in text(), isolation in text(), version: String, why: Option<String>)
-        -> RuntimeInfo
-    {
-        RuntimeInfo { name, isolation, version, unavailable: why.into_iter().collect() }
+    fn runtime()(
+        (name, isolation, version) in (text(), text(), any::<String>()),
+        why: Option<String>,
+        runtime in prop::option::of(text()),
+        start in prop::sample::select(vec![Start::Cold, Start::Warm, Start::Pool]),
+    ) -> RuntimeInfo {
+        let unavailable = why.into_iter().collect();
+        RuntimeInfo { name, isolation, version, unavailable, runtime, start }
     }
 }
 

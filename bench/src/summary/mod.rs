@@ -122,21 +122,26 @@ impl Summary<'_> {
         })
     }
 
-    /// A line through the density samples of each runtime, for both ways of
-    /// measuring.
+    /// Lines through the density samples of each runtime: for both ways of
+    /// measuring, and for the private part of the second.
     pub fn fits(&self) -> Vec<Fit> {
         let mut fits = Vec::new();
         for runtime in self.runtimes {
             let samples = self.samples.density.iter().filter(|s| &s.runtime == runtime);
             let mut used = Vec::new();
             let mut pss = Vec::new();
+            let mut private = Vec::new();
             for sample in samples {
                 let count = f64::from(sample.count);
                 used.push((count, signed_to_real(sample.used_bytes)));
                 pss.push((count, to_real(total(&sample.pss_bytes))));
+                if !sample.private_bytes.is_empty() {
+                    private.push((count, to_real(total(&sample.private_bytes))));
+                }
             }
             fits.extend(fit(runtime, "used_bytes", &used));
             fits.extend(fit(runtime, "pss_bytes", &pss));
+            fits.extend(fit(runtime, "private_bytes", &private));
         }
         fits
     }
@@ -310,13 +315,15 @@ mod tests {
                 ("helper".to_owned(), 20 * u64::from(count)),
             ]
             .into(),
+            private_bytes: [("workload".to_owned(), 60 * u64::from(count))].into(),
             kernel_bytes: None,
         });
         let samples = Samples { density: density.to_vec(), ..Samples::default() };
         let runtimes = RUNTIMES.map(str::to_owned);
         let summary = Summary { runtimes: &runtimes, samples: &samples, twice: None };
-        let [used, pss] = &summary.fits()[..] else { panic!("two fits") };
+        let [used, pss, private] = &summary.fits()[..] else { panic!("three fits") };
         assert!((used.slope - 300.0).abs() < 1e-6 && (used.intercept - 500.0).abs() < 1e-6);
         assert!((pss.slope - 120.0).abs() < 1e-6 && pss.n == 4);
+        assert!((private.slope - 60.0).abs() < 1e-6 && private.metric == "private_bytes");
     }
 }

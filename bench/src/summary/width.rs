@@ -96,6 +96,7 @@ mod tests {
             count,
             used_bytes: 1000 * i64::from(count) + i64::from(count % 3),
             pss_bytes: [("workload".to_owned(), 1000 * u64::from(count))].into(),
+            private_bytes: [].into(),
             kernel_bytes: None,
         });
         let samples = Samples { density: density.to_vec(), ..Samples::default() };

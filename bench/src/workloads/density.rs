@@ -142,12 +142,14 @@ impl Climb<'_> {
 
     fn measure(&self, repetition: u32, before: u64) -> Result<DensitySample, SampleError> {
         let used = i128::from(before) - i128::from(memory::available_bytes()?);
-        let mut pss_bytes = BTreeMap::new();
+        let (mut pss_bytes, mut private_bytes) = (BTreeMap::new(), BTreeMap::new());
         let mut kernel_bytes = Some(0);
         for observed in &self.alive {
             for process in observed.processes()? {
-                *pss_bytes.entry(role(process.role).to_owned()).or_insert(0) +=
-                    memory::pss_bytes(process.pid)?;
+                let held = memory::process(process.pid)?;
+                let role = role(process.role);
+                *pss_bytes.entry(role.to_owned()).or_insert(0) += held.pss;
+                *private_bytes.entry(role.to_owned()).or_insert(0) += held.private;
             }
             let kernel = observed.usage()?.kernel_memory_bytes;
             kernel_bytes = kernel_bytes.zip(kernel).map(|(sum, more)| sum + more);
@@ -158,6 +160,7 @@ impl Climb<'_> {
             count: u32::try_from(self.alive.len()).unwrap_or(u32::MAX),
             used_bytes: i64::try_from(used).unwrap_or(i64::MAX),
             pss_bytes,
+            private_bytes,
             kernel_bytes,
         })
     }

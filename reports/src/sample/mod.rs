@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::clocks::START_METRIC;
 use crate::schema::{
     BootSample, Cell, DensitySample, Effort, Fit, Host, Kvm, OperationSample, Ratio, Results,
-    Run, RuntimeInfo, SCHEMA_VERSION,
+    Run, RuntimeInfo, SCHEMA_VERSION, Start,
 };
 use crate::units::float;
 
@@ -34,6 +34,8 @@ pub fn results() -> Results {
                 isolation: isolation.to_owned(),
                 version: "0.1.0".to_owned(),
                 unavailable: vec![],
+                runtime: None,
+                start: Start::Cold,
             })
             .to_vec(),
         boot: boot(),
@@ -174,6 +176,10 @@ fn density() -> Vec<DensitySample> {
                         ("monitor".to_owned(), pss),
                         ("workload".to_owned(), pss * 8),
                     ]),
+                    private_bytes: BTreeMap::from([
+                        ("monitor".to_owned(), pss),
+                        ("workload".to_owned(), pss * 6),
+                    ]),
                     kernel_bytes: Some(pss),
                 });
             }
@@ -263,8 +269,9 @@ fn ratios() -> Vec<Ratio> {
 }
 
 /// Lines through the two ways of measuring memory, at `bytes_each` a sandbox.
-fn fits_of(runtime: &str, bytes_each: f64) -> [Fit; 2] {
-    [("used_bytes", bytes_each), ("pss_bytes", bytes_each * 0.9)].map(|(metric, slope)| Fit {
+fn fits_of(runtime: &str, bytes_each: f64) -> [Fit; 3] {
+    let metrics = [("used_bytes", 1.0), ("pss_bytes", 0.9), ("private_bytes", 0.7)];
+    metrics.map(|(metric, part)| (metric, bytes_each * part)).map(|(metric, slope)| Fit {
         runtime: runtime.to_owned(),
         metric: metric.to_owned(),
         slope,

@@ -7,7 +7,7 @@ use super::{MIB, cell, clock_shares, fits_of, ratio};
 use crate::clocks::START_METRIC;
 use crate::schema::{
     Attempt, AttemptOutcome, BootSample, Cell, CommandOutcome, DensitySample, Measurement,
-    NoiseFloor, OperationSample, ProfileFigure, Ratio, Results, RuntimeInfo, Surface,
+    NoiseFloor, OperationSample, ProfileFigure, Ratio, Results, RuntimeInfo, Start, Surface,
     SurfaceProcess, VirtualisationKind, VirtualisationProfile,
 };
 use crate::units::float;
@@ -102,6 +102,8 @@ fn runtime(peer: &Peer) -> RuntimeInfo {
         isolation: peer.isolation.to_owned(),
         version: peer.version.to_owned(),
         unavailable: vec![],
+        runtime: None,
+        start: Start::Cold,
     }
 }
 
@@ -142,6 +144,7 @@ fn density() -> Vec<DensitySample> {
             count,
             used_bytes: used,
             pss_bytes: BTreeMap::from([("workload".to_owned(), used.unsigned_abs())]),
+            private_bytes: BTreeMap::new(),
             kernel_bytes: Some(used.unsigned_abs() / 4),
         });
     }

@@ -13,7 +13,7 @@ mod virtualisation;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use evidence::{Attempt, AttemptOutcome, Surface, SurfaceProcess};
-pub use run::{Effort, Host, Kvm, Omission, Run, RuntimeInfo, WorkloadEffort};
+pub use run::{Effort, Host, Kvm, Omission, Run, RuntimeInfo, Start, WorkloadEffort};
 pub use samples::{BootSample, CommandOutcome, DensitySample, Measurement, OperationSample};
 pub use summaries::{Cell, Fit, NoiseFloor, Ratio};
 pub use virtualisation::{ProfileFigure, VirtualisationKind, VirtualisationProfile};

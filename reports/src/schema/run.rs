@@ -68,7 +68,9 @@ pub struct Kvm {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct RuntimeInfo {
-    /// Name in every table: `native`, `container`, `microvm`, `crun`, …
+    /// Name in every table: `native`, `container`, `microvm`, `crun`, … A runtime
+    /// that takes part with a second way of starting has one more entry for it,
+    /// named by [`Start::named`]: `microvm-warm`.
     pub name: String,
     /// Kind of wall: `native`, `container` or `microvm`.
     pub isolation: String,
@@ -76,6 +78,50 @@ pub struct RuntimeInfo {
     pub version: String,
     /// Why it could not take part; empty when it did.
     pub unavailable: Vec<String>,
+    /// The runtime, where `name` says how its sandboxes are started as well:
+    /// `microvm` of `microvm-warm`.
+    #[serde(default)]
+    pub runtime: Option<String>,
+    /// How its sandboxes are started.
+    #[serde(default)]
+    pub start: Start,
+}
+
+impl RuntimeInfo {
+    /// The runtime itself, however its sandboxes are started.
+    #[must_use]
+    pub fn runtime(&self) -> &str {
+        self.runtime.as_deref().unwrap_or(&self.name)
+    }
+}
+
+/// How a sandbox is started.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// From nothing: a container is set up, a microVM boots.
+    #[default]
+    Cold,
+    /// From what was prepared once for many: a container from mounts that are
+    /// there, a microVM restored from a snapshot.
+    Warm,
+    /// From a pool: the sandbox was there, and waited to be asked for.
+    Pool,
+}
+
+impl Start {
+    /// Name of `runtime` in results when its sandboxes are started like this.
+    #[must_use]
+    pub fn named(self, runtime: &str) -> String {
+        match self {
+            Self::Cold => runtime.to_owned(),
+            Self::Warm => format!("{runtime}-warm"),
+            Self::Pool => format!("{runtime}-pool"),
+        }
+    }
 }
 
 /// Something that was asked for and not measured.

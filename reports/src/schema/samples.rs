@@ -18,13 +18,15 @@ pub struct BootSample {
     pub position: u32,
     /// A warm-up: kept, not counted.
     pub warm_up: bool,
-    /// Named clocks, nanoseconds after `request`.
+    /// Named clocks, nanoseconds after `request`. A microVM that is restored has
+    /// `memory_mapped`, `state_restored` and, in place of `kernel_done`,
+    /// `agent_ready`.
     pub clocks_ns: BTreeMap<String, u64>,
     /// KVM's counters at exit, by kernel name (microVM only).
     pub kvm: BTreeMap<String, u64>,
     /// The same counters, those that are not zero, when a named clock was seen:
-    /// `kernel_done`, `workload_exec`. Nothing is counted before
-    /// `first_guest_instruction`.
+    /// `kernel_done` or `agent_ready`, `workload_exec`, `first_output`. Nothing
+    /// is counted before `first_guest_instruction`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kvm_at: BTreeMap<String, BTreeMap<String, u64>>,
     /// Exit code of the workload.
@@ -46,6 +48,11 @@ pub struct DensitySample {
     /// Proportional set size of the sandboxes' processes by role, bytes, all
     /// sandboxes together (`smaps_rollup`).
     pub pss_bytes: BTreeMap<String, u64>,
+    /// The part of `pss_bytes` that no other process maps (`Private_Clean` and
+    /// `Private_Dirty`), by role; the rest is each process's share of memory that
+    /// several map. Empty where it was not read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub private_bytes: BTreeMap<String, u64>,
     /// Kernel memory charged to their cgroups, bytes, where accounted.
     pub kernel_bytes: Option<u64>,
 }

@@ -78,7 +78,7 @@ pub struct Ratio {
 pub struct Fit {
     /// Name of the runtime.
     pub runtime: String,
-    /// `used_bytes` or `pss_bytes`.
+    /// `used_bytes`, `pss_bytes` or `private_bytes`.
     pub metric: String,
     /// Bytes for each further sandbox.
     #[serde(deserialize_with = "number")]
