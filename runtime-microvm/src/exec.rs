@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bulkhead_guest::protocol::EXEC_PORT;
 use bulkhead_runtime::{
     Clock, Error, Exit, HostProcess, Isolation, Sandbox, SandboxId, Signal, Stdio, Timeline,
     Usage,
@@ -12,8 +13,8 @@ use bulkhead_runtime::{
 use oci_spec::runtime::Process;
 
 use crate::error::{session_error, wall};
-use crate::sandbox::command_of;
-use crate::session::{Session, SessionError, State, Wake, connect, convert};
+use crate::monitor::config::files;
+use crate::session::{Session, SessionError, Wake, command_of, connect, convert};
 
 /// How long the guest may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -28,30 +29,23 @@ pub struct Exec {
 }
 
 impl Exec {
-    /// Connects to the guest and starts `process` in it.
+    /// Connects to the guest of the sandbox in `dir` and starts `process` in it.
     pub fn start(
         id: &SandboxId,
-        uds: &Path,
-        port: u32,
+        dir: &Path,
         process: &Process,
         stdio: Stdio,
     ) -> Result<Self, Error> {
         const STEP: &str = "starting a further process";
         let timeline = Timeline::starting_at(bulkhead_runtime::Instant::now());
         let deadline = Instant::now() + ANSWER_WITHIN;
-        let mut start =
+        let start =
             convert::further(process, true).map_err(|error| wall(STEP)(error.into()))?;
         let command = command_of(&start);
         let failed = || session_error(id, &command, STEP);
-        let stream = connect(uds, port, deadline).map_err(failed())?;
+        let stream = connect(&dir.join(files::VSOCK), EXEC_PORT, deadline).map_err(failed())?;
         let mut session = Session::new(stream, stdio).map_err(failed())?;
-        start.process.stdin = session.has_stdin();
-        session.start(start).map_err(failed())?;
-        let woken = session
-            .run_until(Some(deadline), &[], |session| {
-                !matches!(session.state(), State::Silent | State::Ready | State::Starting)
-            })
-            .map_err(failed())?;
+        let woken = session.launch(start, Some(deadline), None).map_err(failed())?;
         if woken != Wake::Done {
             return Err(failed()(SessionError::Refused));
         }
@@ -92,13 +86,7 @@ impl Sandbox for Exec {
         self.session
             .run_until(deadline, &[], |session| session.exit().is_some())
             .map_err(session_error(&self.id, "", "waiting for a further process"))?;
-        if let Some(first) = self.session.first_output() {
-            self.timeline.mark_at(Clock::FirstOutput, first);
-        }
-        if self.session.exit().is_some() {
-            self.timeline.mark(Clock::ExitObserved);
-        }
-        Ok(self.session.exit())
+        Ok(self.session.observe(&mut self.timeline))
     }
 
     fn usage(&self) -> Result<Usage, Error> {

@@ -11,6 +11,7 @@
 
 mod accounting;
 pub mod boot;
+mod calling;
 mod config;
 pub mod devices;
 mod error;

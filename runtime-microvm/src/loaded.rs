@@ -3,7 +3,6 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use bulkhead_guest::protocol::EXEC_PORT;
 use bulkhead_runtime::{
     Error, Exit, HostProcess, Isolation, Record, Role, Sandbox, SandboxId, Signal, StateDir,
     Stdio, Timeline, Usage,
@@ -60,8 +59,7 @@ impl Sandbox for LoadedMicroVm {
 
     fn exec(&mut self, process: &Process, stdio: Stdio) -> Result<Box<dyn Sandbox>, Error> {
         self.monitor_pid()?;
-        let uds = self.dir.path().join(files::VSOCK);
-        Ok(Box::new(Exec::start(&self.record.id, &uds, EXEC_PORT, process, stdio)?))
+        Ok(Box::new(Exec::start(&self.record.id, self.dir.path(), process, stdio)?))
     }
 
     /// Only `SIGKILL`, which ends the machine; any other signal has to go

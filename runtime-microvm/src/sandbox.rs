@@ -1,26 +1,25 @@
 //! A microVM in the hands of the process that made it.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use bulkhead_guest::protocol::{EXEC_PORT, Start};
+use bulkhead_guest::protocol::Start;
 use bulkhead_runtime::Record;
 use bulkhead_runtime::{
     Clock, Error, Exit, HostProcess, Role, Sandbox, SandboxId, Signal, StateDir, Status, Stdio,
     Timeline, Usage,
 };
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollTimeout;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use oci_spec::runtime::Process;
 
 use crate::accounting;
+use crate::calling::{self, Call};
 use crate::error::{MicroVmError, io_error, session_error, wall};
 use crate::exec::Exec;
-use crate::monitor::config::files;
 use crate::monitor_process::{MachineEnd, MonitorProcess};
-use crate::session::{Session, SessionError, State, Wake};
+use crate::session::{Session, SessionError, State, Wake, command_of};
 use crate::timeline::SharedTimeline;
 
 /// What a new microVM is made of.
@@ -60,16 +59,6 @@ pub struct MicroVm {
     exit: Option<Exit>,
 }
 
-/// The first argument of what is to be run, for error messages.
-pub fn command_of(start: &Start) -> String {
-    start
-        .process
-        .args
-        .iter()
-        .next()
-        .map_or_else(String::new, |arg| arg.to_string_lossy().into())
-}
-
 impl MicroVm {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Result<Self, MicroVmError> {
@@ -101,29 +90,20 @@ impl MicroVm {
     }
 
     /// Waits for the guest's PID 1 to call.
-    fn accept(&mut self, interrupt: Option<BorrowedFd<'_>>) -> Result<Accepted, Error> {
+    fn accept(&mut self, interrupt: Option<BorrowedFd<'_>>) -> Result<UnixStream, Error> {
         const STEP: &str = "waiting for the guest";
         loop {
             let Some(monitor) = &mut self.monitor else { return Err(self.not_running()) };
             if let Some(end) = monitor.end(false, self.dir.path()).map_err(wall(STEP))? {
                 return Err(wall(STEP)(premature(end)));
             }
-            match self.listener.accept() {
-                Ok((stream, _)) => return Ok(Accepted::Guest(stream)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(wall(STEP)(io_error("accept the guest")(error))),
-            }
-            let mut fds = vec![
-                PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
-                PollFd::new(monitor.event_fd(), PollFlags::POLLIN),
-            ];
-            fds.extend(interrupt.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) => return Err(wall(STEP)(io_error("wait")(errno))),
-            }
-            if fds.get(2).is_some_and(|fd| fd.any().unwrap_or(false)) {
-                return Ok(Accepted::Interrupt);
+            // The monitor's own watchdog ends a guest that does not call.
+            let timeout = PollTimeout::NONE;
+            let call = calling::answer(&self.listener, monitor.event_fd(), interrupt, timeout);
+            match call.map_err(wall(STEP))? {
+                Call::Guest(stream) => return Ok(stream),
+                Call::Machine => {}
+                Call::Interrupt => return Err(self.interrupted()),
             }
         }
     }
@@ -134,46 +114,17 @@ impl MicroVm {
 
     /// A session that broke because the machine did: the machine's end says why.
     fn explain(&mut self, error: SessionError, step: &'static str, command: &str) -> Error {
-        let broken = matches!(
-            error,
-            SessionError::Closed | SessionError::Io { .. } | SessionError::Protocol(_)
-        );
-        if let (true, Some(monitor)) = (broken, &mut self.monitor) {
-            // The guest closes its connection a moment before its machine ends. A guest
-            // that goes on without a session is not waited for.
-            let mut fds = [PollFd::new(monitor.event_fd(), PollFlags::POLLIN)];
-            let soon = PollTimeout::from(MACHINE_FOLLOWS_MS);
-            if poll(&mut fds, soon).is_ok_and(|ready| ready > 0) {
-                match monitor.end(false, self.dir.path()) {
-                    Ok(Some(end)) => return wall(step)(premature(end)),
-                    Err(error) => return wall(step)(error),
-                    Ok(None) => {}
-                }
+        if let Some(monitor) = &mut self.monitor
+            && calling::is_by_machine(&error, monitor.event_fd())
+        {
+            match monitor.end(false, self.dir.path()) {
+                Ok(Some(end)) => return wall(step)(premature(end)),
+                Err(error) => return wall(step)(error),
+                Ok(None) => {}
             }
         }
         session_error(&self.record.id, command, step)(error)
     }
-
-    fn observe(&mut self) -> Option<Exit> {
-        let session = self.session.as_ref()?;
-        if let Some(first) = session.first_output() {
-            self.timeline.mark_at(Clock::FirstOutput, first);
-        }
-        if let Some(exit) = session.exit() {
-            self.timeline.mark(Clock::ExitObserved);
-            self.exit = Some(exit);
-        }
-        self.exit
-    }
-}
-
-/// How long the end of the machine may come after that of the session,
-/// milliseconds; where guest kernels are emulated, an exit takes a while.
-const MACHINE_FOLLOWS_MS: u16 = 3_000;
-
-enum Accepted {
-    Guest(std::os::unix::net::UnixStream),
-    Interrupt,
 }
 
 /// A machine that ended while it was needed.
@@ -195,11 +146,8 @@ impl Sandbox for MicroVm {
 
     fn start(&mut self, interrupt: Option<BorrowedFd<'_>>) -> Result<(), Error> {
         const STEP: &str = "starting the workload";
-        let stream = match self.accept(interrupt)? {
-            Accepted::Guest(stream) => stream,
-            Accepted::Interrupt => return Err(self.interrupted()),
-        };
-        let Some((stdio, mut start)) = self.waiting.take() else {
+        let stream = self.accept(interrupt)?;
+        let Some((stdio, start)) = self.waiting.take() else {
             return Err(self.not_running());
         };
         let command = command_of(&start);
@@ -208,15 +156,7 @@ impl Sandbox for MicroVm {
             &command,
             STEP,
         ))?;
-        start.process.stdin = session.has_stdin();
-        let begun = session.start(start);
-        let others: Vec<_> = interrupt.into_iter().collect();
-        let started = begun.and_then(|()| {
-            session.run_until(None, &others, |session| {
-                !matches!(session.state(), State::Silent | State::Ready | State::Starting)
-            })
-        });
-        match started {
+        match session.launch(start, None, interrupt) {
             Ok(Wake::Done) => {}
             Ok(Wake::TimedOut | Wake::Other(_)) => return Err(self.interrupted()),
             Err(error) => return Err(self.explain(error, STEP, &command)),
@@ -232,8 +172,7 @@ impl Sandbox for MicroVm {
         if self.session.is_none() || self.exit.is_some() {
             return Err(self.not_running());
         }
-        let uds = self.dir.path().join(files::VSOCK);
-        Ok(Box::new(Exec::start(&self.record.id, &uds, EXEC_PORT, process, stdio)?))
+        Ok(Box::new(Exec::start(&self.record.id, self.dir.path(), process, stdio)?))
     }
 
     fn signal(&mut self, signal: Signal) -> Result<(), Error> {
@@ -269,18 +208,20 @@ impl Sandbox for MicroVm {
                 Ok(()) if matches!(session.state(), State::Ending(_)) => {
                     let flushed =
                         session.run_until(deadline, &[], |session| session.exit().is_some());
-                    flushed.map_err(|error| self.explain(error, STEP, ""))?;
+                    if let Err(error) = flushed {
+                        return Err(self.explain(error, STEP, ""));
+                    }
                 }
                 Ok(()) => return Err(self.explain(SessionError::Closed, STEP, "")),
                 Err(error) => return Err(self.explain(error, STEP, "")),
             },
             Err(error) => return Err(self.explain(error, STEP, "")),
         }
-        let exit = self.observe();
-        if exit.is_some() {
+        self.exit = session.observe(&mut self.timeline);
+        if self.exit.is_some() {
             self.set_status(Status::Stopped)?;
         }
-        Ok(exit)
+        Ok(self.exit)
     }
 
     fn usage(&self) -> Result<Usage, Error> {

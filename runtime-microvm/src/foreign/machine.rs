@@ -1,31 +1,29 @@
 //! A microVM of another monitor, in the hands of the process that made it.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
-use bulkhead_guest::protocol::{EXEC_PORT, Start};
+use bulkhead_guest::protocol::Start;
 use bulkhead_runtime::{
     Clock, Error, Exit, HostProcess, Sandbox, SandboxId, Signal, StateDir, Stdio, Timeline,
     Usage,
 };
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollTimeout;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use oci_spec::runtime::Process;
 
-use super::io as failed;
 use super::program::Processes;
 use crate::accounting;
-use crate::error::{MicroVmError, session_error, wall};
+use crate::calling::{self, Call};
+use crate::error::{MicroVmError, io_error, session_error, wall};
 use crate::exec::Exec;
 use crate::leftovers::open;
-use crate::monitor::config::files;
-use crate::sandbox::command_of;
-use crate::session::{Session, SessionError, State, Wake};
+use crate::session::{Session, SessionError, Wake, command_of};
 
-/// How long the end of the monitor may come after that of the session.
-const MONITOR_FOLLOWS_MS: u16 = 3_000;
+/// As our own monitor's for a kernel that is emulated, milliseconds, rounded to
+/// what a slower machine of the same kind needs.
+const BOOT_TIMEOUT_MS: u16 = 60_000;
 
 /// What a new microVM is made of.
 #[derive(Debug)]
@@ -60,11 +58,11 @@ pub struct ForeignVm {
 impl ForeignVm {
     /// Puts the parts together.
     pub fn new(parts: Parts) -> Result<Self, MicroVmError> {
-        let monitor = open(parts.processes.pid()).map_err(failed("watch the monitor"))?;
+        let monitor = open(parts.processes.pid()).map_err(io_error("watch the monitor"))?;
         let news = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
-            .map_err(|errno| failed("make an epoll descriptor")(errno.into()))?;
+            .map_err(io_error("make an epoll descriptor"))?;
         news.add(&monitor, EpollEvent::new(EpollFlags::EPOLLIN, 0))
-            .map_err(|errno| failed("watch the monitor")(errno.into()))?;
+            .map_err(io_error("watch the monitor"))?;
         Ok(Self {
             id: parts.id,
             dir: parts.dir,
@@ -91,42 +89,21 @@ impl ForeignVm {
             if let Some(death) = processes.death(self.dir.path()) {
                 return Err(wall(STEP)(death));
             }
-            match self.listener.accept() {
-                Ok((stream, _)) => return Ok(stream),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(wall(STEP)(failed("accept the guest")(error))),
-            }
-            let mut fds = vec![
-                PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN),
-            ];
-            fds.extend(interrupt.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
             // A guest that does not come up would be waited for without end.
-            match poll(&mut fds, PollTimeout::from(BOOT_TIMEOUT_MS)) {
-                Ok(0) => {
-                    return Err(wall(STEP)(failed("hear of the guest in time")(
-                        io::ErrorKind::TimedOut.into(),
-                    )));
-                }
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) => return Err(wall(STEP)(failed("wait")(errno.into()))),
-            }
-            if fds.get(2).is_some_and(|fd| fd.any().unwrap_or(false)) {
-                return Err(Error::Interrupted { id: self.id.clone() });
+            let timeout = PollTimeout::from(BOOT_TIMEOUT_MS);
+            let call =
+                calling::answer(&self.listener, self.monitor.as_fd(), interrupt, timeout);
+            match call.map_err(wall(STEP))? {
+                Call::Guest(stream) => return Ok(stream),
+                Call::Machine => {}
+                Call::Interrupt => return Err(Error::Interrupted { id: self.id.clone() }),
             }
         }
     }
 
     /// A session that broke because the monitor did: its end says why.
     fn explain(&mut self, error: SessionError, step: &'static str, command: &str) -> Error {
-        let mut fds = [PollFd::new(self.monitor.as_fd(), PollFlags::POLLIN)];
-        let soon = PollTimeout::from(MONITOR_FOLLOWS_MS);
-        let broken = matches!(
-            error,
-            SessionError::Closed | SessionError::Io { .. } | SessionError::Protocol(_)
-        );
-        if broken
-            && poll(&mut fds, soon).is_ok_and(|ready| ready > 0)
+        if calling::is_by_machine(&error, self.monitor.as_fd())
             && let Some(processes) = &mut self.processes
             && let Some(death) = processes.death(self.dir.path())
         {
@@ -135,10 +112,6 @@ impl ForeignVm {
         session_error(&self.id, command, step)(error)
     }
 }
-
-/// As our own monitor's for a kernel that is emulated, milliseconds, rounded to
-/// what a slower machine of the same kind needs.
-const BOOT_TIMEOUT_MS: u16 = 60_000;
 
 impl Sandbox for ForeignVm {
     fn id(&self) -> &SandboxId {
@@ -150,28 +123,20 @@ impl Sandbox for ForeignVm {
         let stream = self.accept(interrupt)?;
         // PID 1 calls before anything else it does: nothing tells of it any earlier.
         self.timeline.mark(Clock::KernelDone);
-        let Some((stdio, mut start)) = self.waiting.take() else {
+        let Some((stdio, start)) = self.waiting.take() else {
             return Err(self.not_running());
         };
         let command = command_of(&start);
         let session = Session::new(stream, stdio);
         let mut session = session.map_err(session_error(&self.id, &command, STEP))?;
-        start.process.stdin = session.has_stdin();
-        let begun = session.start(start);
-        let others: Vec<_> = interrupt.into_iter().collect();
-        let started = begun.and_then(|()| {
-            session.run_until(None, &others, |session| {
-                !matches!(session.state(), State::Silent | State::Ready | State::Starting)
-            })
-        });
-        match started {
+        match session.launch(start, None, interrupt) {
             Ok(Wake::Done) => self.timeline.mark(Clock::WorkloadExec),
             Ok(_) => return Err(Error::Interrupted { id: self.id.clone() }),
             Err(error) => return Err(self.explain(error, STEP, &command)),
         }
         self.news
             .add(session.event_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 1))
-            .map_err(|errno| wall(STEP)(failed("watch the session")(errno.into())))?;
+            .map_err(|errno| wall(STEP)(io_error("watch the session")(errno)))?;
         self.session = Some(session);
         Ok(())
     }
@@ -180,8 +145,7 @@ impl Sandbox for ForeignVm {
         if self.session.is_none() || self.exit.is_some() {
             return Err(self.not_running());
         }
-        let path = self.dir.path().join(files::VSOCK);
-        Ok(Box::new(Exec::start(&self.id, &path, EXEC_PORT, process, stdio)?))
+        Ok(Box::new(Exec::start(&self.id, self.dir.path(), process, stdio)?))
     }
 
     fn signal(&mut self, signal: Signal) -> Result<(), Error> {
@@ -209,13 +173,7 @@ impl Sandbox for ForeignVm {
             Ok(_) => {}
             Err(error) => return Err(self.explain(error, STEP, "")),
         }
-        if let Some(first) = session.first_output() {
-            self.timeline.mark_at(Clock::FirstOutput, first);
-        }
-        if let Some(exit) = session.exit() {
-            self.timeline.mark(Clock::ExitObserved);
-            self.exit = Some(exit);
-        }
+        self.exit = session.observe(&mut self.timeline);
         Ok(self.exit)
     }
 

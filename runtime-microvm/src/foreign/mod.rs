@@ -15,7 +15,7 @@ use bulkhead_runtime::{
 };
 
 use crate::config::MicroVmConfig;
-use crate::error::{MicroVmError, io_error, wall};
+use crate::error::{MicroVmError, wall};
 use crate::hosting;
 use crate::session::convert;
 use machine::{ForeignVm, Parts};
@@ -113,9 +113,4 @@ impl Runtime for ForeignRuntime {
         // Its processes die with their creator; only the directory can be left.
         hosting::remove(&self.config.root, id)
     }
-}
-
-/// For `map_err`, where a step failed by the kernel's word.
-fn io(action: &'static str) -> impl FnOnce(std::io::Error) -> MicroVmError {
-    io_error(action)
 }

@@ -12,8 +12,7 @@ use bulkhead_guest::protocol::SESSION_PORT;
 use bulkhead_kernels::KvmFlavour;
 use bulkhead_runtime::{HostProcess, Missing, Role};
 
-use super::io;
-use crate::error::MicroVmError;
+use crate::error::{MicroVmError, io_error};
 use crate::monitor::VHOST_VSOCK;
 use crate::monitor::config::files;
 
@@ -167,7 +166,7 @@ impl Machine<'_> {
         });
         let path = self.file("firecracker.json");
         fs::write(&path, config.to_string())
-            .map_err(io("write the monitor's configuration"))?;
+            .map_err(io_error("write the monitor's configuration"))?;
         Ok(["--no-api", "--config-file", &path].map(str::to_owned).into())
     }
 }
@@ -188,8 +187,8 @@ impl Processes {
         machine: &Machine<'_>,
         ours: &[OsString],
     ) -> Result<Self, MicroVmError> {
-        let log =
-            File::create(machine.dir.join(STDERR)).map_err(io("make the monitor's log"))?;
+        let log = File::create(machine.dir.join(STDERR))
+            .map_err(io_error("make the monitor's log"))?;
         let (arguments, vsock) = match monitor {
             Monitor::QemuMicrovm => (machine.qemu(), Some(vsock(machine, ours, &log)?)),
             Monitor::Firecracker | Monitor::CloudHypervisor => (machine.firecracker()?, None),
@@ -253,7 +252,7 @@ fn end(child: Option<&mut Child>) {
 fn vsock(machine: &Machine<'_>, ours: &[OsString], log: &File) -> Result<Child, MicroVmError> {
     let [program, arguments @ ..] = ours else { return Err(MicroVmError::NoMonitor) };
     let listener = UnixListener::bind(machine.dir.join("vhost.sock"))
-        .map_err(io("listen for the monitor"))?;
+        .map_err(io_error("listen for the monitor"))?;
     let mut command = Command::new(program);
     command.args(arguments).arg(VHOST_VSOCK).arg(machine.dir.join(files::VSOCK));
     command.stdin(OwnedFd::from(listener));
@@ -262,7 +261,7 @@ fn vsock(machine: &Machine<'_>, ours: &[OsString], log: &File) -> Result<Child, 
 
 /// A process in a group of its own, which dies with us.
 fn spawn(mut command: Command, log: &File) -> Result<Child, MicroVmError> {
-    let copy = || log.try_clone().map_err(io("share the monitor's log"));
+    let copy = || log.try_clone().map_err(io_error("share the monitor's log"));
     command.stdout(copy()?).stderr(copy()?).process_group(0);
     // SAFETY: one system call with plain numbers, between fork and exec.
     unsafe {

@@ -54,6 +54,13 @@ impl SessionError {
         move |error| Self::Io { action, source: error.into() }
     }
 
+    /// Whether the conversation itself broke, rather than what was asked for
+    /// being refused.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        matches!(self, Self::Closed | Self::Io { .. } | Self::Protocol(_))
+    }
+
     /// What `failure` means for `start`.
     pub(super) fn from_failure(failure: Failure, start: &Start) -> Self {
         match failure {

@@ -10,6 +10,7 @@
 mod connect;
 pub mod convert;
 mod error;
+mod process;
 mod readiness;
 mod streams;
 
@@ -29,6 +30,7 @@ use nix::sys::epoll::EpollFlags;
 
 pub use connect::connect;
 pub use error::SessionError;
+pub(crate) use process::command_of;
 use readiness::{Place, Readiness};
 use streams::{Sink, Source, Taken};
 
