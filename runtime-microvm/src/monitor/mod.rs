@@ -17,6 +17,8 @@ use std::error::Error as _;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -79,19 +81,7 @@ pub fn monitor_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let [flag, path] = &args[..]
         && flag == VHOST_VSOCK
     {
-        // SAFETY: standard input is a listening socket, by the contract with the process
-        // that started us; nothing else in this process uses it.
-        let listener = unsafe { std::os::unix::net::UnixListener::from_raw_fd(0) };
-        return match crate::vhost_user::serve(&listener, path.into()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!(
-                    "{error}: {}",
-                    error.source().map(ToString::to_string).unwrap_or_default()
-                );
-                ExitCode::FAILURE
-            }
-        };
+        return serve_vsock(path.into());
     }
     // SAFETY: standard input is the channel, by the contract with the process that
     // started us; nothing else in this process uses it.
@@ -102,6 +92,22 @@ pub fn monitor_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             let failure = Report::NotCreated(SetupFailure::from_error(&error));
             // Nobody may be there to hear it.
             drop(channel.send(&failure, &[]));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Is the vsock device of another monitor, whose guest's connections come out at
+/// `path`.
+fn serve_vsock(path: PathBuf) -> ExitCode {
+    // SAFETY: standard input is a listening socket, by the contract with the process
+    // that started us; nothing else in this process uses it.
+    let listener = unsafe { UnixListener::from_raw_fd(libc::STDIN_FILENO) };
+    match crate::vhost_user::serve(&listener, path) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let source = error.source().map(ToString::to_string).unwrap_or_default();
+            eprintln!("{error}: {source}");
             ExitCode::FAILURE
         }
     }
