@@ -19,6 +19,8 @@ const DEADLINE: Duration = Duration::from_secs(600);
 pub enum Wall {
     Container,
     MicroVm,
+    /// Our guest under QEMU, which only `bench` starts.
+    QemuMicroVm,
     /// For tests that start no sandbox.
     Neither,
 }
@@ -28,6 +30,7 @@ impl Wall {
         match self {
             Self::Container => "container",
             Self::MicroVm => "microvm",
+            Self::QemuMicroVm => "qemu-microvm",
             Self::Neither => "cli",
         }
     }
@@ -38,8 +41,21 @@ impl Wall {
             return Some("needs root");
         }
         let kvm = fs::File::options().read(true).write(true).open("/dev/kvm");
-        (self == Self::MicroVm && kvm.is_err()).then_some("needs /dev/kvm")
+        if self.boots_a_kernel() && kvm.is_err() {
+            return Some("needs /dev/kvm");
+        }
+        let qemu = || is_on_path("qemu-system-x86_64");
+        (self == Self::QemuMicroVm && !qemu()).then_some("needs qemu-system-x86_64")
     }
+
+    fn boots_a_kernel(self) -> bool {
+        matches!(self, Self::MicroVm | Self::QemuMicroVm)
+    }
+}
+
+fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }
 
 pub struct Lab {
@@ -66,7 +82,7 @@ impl Lab {
     pub fn ready_for(wall: Wall) -> &'static Self {
         static KERNEL: Once = Once::new();
         let lab = Self::shared();
-        if wall == Wall::MicroVm {
+        if wall.boots_a_kernel() {
             // Shows its own progress; a no-op once the kernel is there.
             KERNEL.call_once(|| {
                 let status = lab.command(["kernel", "build"]).status().expect("bulkhead");

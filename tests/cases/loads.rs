@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use crate::images::BUSYBOX;
 use crate::lab::{Finished, Footprint, Lab, Wall};
 
 fn scratch(name: &str) -> PathBuf {
@@ -81,6 +82,24 @@ pub fn a_command_does_the_same_behind_both_walls(lab: &Lab, _: Wall) {
     assert!(outcomes.iter().all(|it| it["stdout_bytes"].as_u64() > Some(0)), "{outcomes:?}");
     let peak = |it: &Value| it["metric"] == "peak memory" && it["value"].as_f64() > Some(0.0);
     assert!(results["measurements"].as_array().expect("a list").iter().any(peak));
+}
+
+pub fn a_command_does_the_same_in_another_monitor(lab: &Lab, wall: Wall) {
+    let before = Footprint::now(lab);
+    let out = scratch("monitor");
+    let runtimes = format!("container,{}", wall.name());
+    let options = ["--runtimes", &runtimes, "--samples", "1", BUSYBOX];
+    let finished = custom(lab, &out, &options, &["--", "sh", "-c", "echo out; exit 7"]);
+    finished.expect_code(0);
+    Footprint::settles_to(lab, &before);
+
+    let results = results(&out);
+    let outcomes = results["outcomes"].as_array().expect("a list");
+    let of_peer = outcomes.iter().find(|it| it["runtime"] == wall.name());
+    let outcome = of_peer.unwrap_or_else(|| panic!("it did not run: {}", results["omitted"]));
+    assert_eq!((&outcome["exit_code"], &outcome["stdout_bytes"]), (&7.into(), &4.into()));
+    let said = "all 2 runtimes agree: exit code 7";
+    assert!(finished.text().contains(said), "{}", finished.text());
 }
 
 pub fn a_command_that_does_not_is_a_failure(lab: &Lab, _: Wall) {

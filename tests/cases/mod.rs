@@ -28,6 +28,7 @@ pub struct Case {
 const BOTH: &[Wall] = &[Wall::Container, Wall::MicroVm];
 const CONTAINER: &[Wall] = &[Wall::Container];
 const MICROVM: &[Wall] = &[Wall::MicroVm];
+const QEMU: &[Wall] = &[Wall::QemuMicroVm];
 const NEITHER: &[Wall] = &[Wall::Neither];
 
 /// Makes the table readable: a case is named after its function.
@@ -92,6 +93,7 @@ pub fn all() -> Vec<Case> {
         MICROVM: advise { a_hostile_run_gets_a_kernel_of_its_own }
         MICROVM: bench { the_host_is_profiled }
         BOTH: loads { further_workloads_give_figures }
+        QEMU: loads { a_command_does_the_same_in_another_monitor }
         MICROVM: loads { a_command_does_the_same_behind_both_walls }
         CONTAINER: loads {
             a_command_that_does_not_is_a_failure,
