@@ -2,7 +2,7 @@
 //! messages, milestones, how it ended, what KVM and the devices counted.
 //!
 //! ```sh
-//! cargo run -p bulkhead-microvm --example boot -- vmlinux disk.erofs [--console] [--entropy] [--memory MIB] \
+//! cargo run -p bulkhead-microvm --example boot -- vmlinux disk.erofs [--console] [--entropy] [--balloon] [--memory MIB] \
 //!     [--timeout SECONDS] [-- KERNEL PARAMETERS]
 //! ```
 
@@ -28,6 +28,7 @@ struct Options {
     disk: PathBuf,
     console: bool,
     entropy_device: bool,
+    balloon: bool,
     memory_mib: u32,
     timeout: Duration,
     parameters: String,
@@ -40,6 +41,7 @@ fn options() -> Option<Options> {
         disk: args.next()?.into(),
         console: false,
         entropy_device: false,
+        balloon: false,
         memory_mib: 64,
         timeout: Duration::from_secs(120),
         parameters: String::new(),
@@ -48,6 +50,7 @@ fn options() -> Option<Options> {
         match arg.as_str() {
             "--console" => options.console = true,
             "--entropy" => options.entropy_device = true,
+            "--balloon" => options.balloon = true,
             "--memory" => options.memory_mib = args.next()?.parse().ok()?,
             "--timeout" => options.timeout = Duration::from_secs(args.next()?.parse().ok()?),
             "--" => options.parameters = args.by_ref().collect::<Vec<_>>().join(" "),
@@ -59,7 +62,7 @@ fn options() -> Option<Options> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let Some(options) = options() else {
-        return Err("usage: boot KERNEL DISK [--console] [--memory MIB] [--timeout SECONDS] \
+        return Err("usage: boot KERNEL DISK [--console] [--entropy] [--balloon] [--memory MIB] [--timeout SECONDS] \
                     [-- KERNEL PARAMETERS]"
             .into());
     };
@@ -81,6 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             disk: options.disk,
             vsock: Vsock::new(scratch.path().join("vsock"), epoll)?,
             entropy_device: options.entropy_device,
+            balloon: options.balloon,
             console: options.console.then(|| log.try_clone()).transpose()?,
         })),
         timeline: timeline.clone(),

@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         config.default_memory_mib = mib.to_str().ok_or("MEMORY_MIB")?.parse()?;
     }
     config.entropy_device = std::env::var_os("ENTROPY").is_some();
+    config.balloon = std::env::var_os("BALLOON").is_some();
     config.seccomp = std::env::var_os("NO_SECCOMP").is_none();
 
     let mut spec = Spec::default();

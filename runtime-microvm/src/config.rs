@@ -47,6 +47,8 @@ pub struct MicroVmConfig {
     /// Give the guest a virtio source of randomness. Our own kernel has no driver
     /// for it, seeds itself from the processor's, and pays for finding the device.
     pub entropy_device: bool,
+    /// Take back memory that the guest has freed, by a virtio balloon.
+    pub balloon: bool,
     /// Confine the monitor by a system-call filter once the guest runs.
     pub seccomp: bool,
 }
@@ -64,6 +66,7 @@ impl MicroVmConfig {
             console: Console::default(),
             boot_timeout: None,
             entropy_device: true,
+            balloon: false,
             seccomp: true,
         }
     }

@@ -15,6 +15,7 @@ use crate::devices::bus::{MmioBus, MmioDevice};
 use crate::devices::ioapic::IoApic;
 use crate::devices::serial::Console;
 use crate::devices::virtio::VirtioDevice;
+use crate::devices::virtio::balloon::{Balloon, BalloonMetrics};
 use crate::devices::virtio::block::{Block, BlockMetrics, DiskError};
 use crate::devices::virtio::mmio::MmioTransport;
 use crate::devices::virtio::rng::{Rng, RngMetrics};
@@ -61,6 +62,8 @@ pub struct Linux {
     pub vsock: Vsock,
     /// Whether it gets a virtio source of randomness.
     pub entropy_device: bool,
+    /// Whether it can give memory back that it has freed.
+    pub balloon: bool,
     /// Where the kernel's messages go, when they are wanted.
     pub console: Option<File>,
 }
@@ -117,6 +120,7 @@ struct Virtio {
     disk: Block,
     vsock: Vsock,
     rng: Option<Rng>,
+    balloon: Option<Balloon>,
 }
 
 /// The virtio devices of a Linux guest, shared between the processor's thread
@@ -127,6 +131,7 @@ pub struct Devices {
     /// The connections to the host.
     pub vsock: Arc<Mutex<MmioTransport<Vsock>>>,
     rng: Option<Arc<Mutex<MmioTransport<Rng>>>>,
+    balloon: Option<Arc<Mutex<MmioTransport<Balloon>>>>,
 }
 
 /// What the devices did.
@@ -138,6 +143,8 @@ pub struct DeviceMetrics {
     pub vsock: VsockMetrics,
     /// The source of randomness.
     pub rng: RngMetrics,
+    /// The memory given back.
+    pub balloon: BalloonMetrics,
 }
 
 impl Machine {
@@ -181,7 +188,8 @@ impl Machine {
                 }
                 let disk = Block::open(&linux.disk, "bulkhead-root")?;
                 let rng = linux.entropy_device.then(Rng::new);
-                let virtio = Virtio { disk, vsock: linux.vsock, rng };
+                let balloon = linux.balloon.then(Balloon::new);
+                let virtio = Virtio { disk, vsock: linux.vsock, rng, balloon };
                 let attached = Devices::attach(&mut io.mmio, &io_apic, &ram, virtio);
                 let count = attached.count();
                 devices = Some(attached);
@@ -231,7 +239,7 @@ pub struct Rest {
 impl Devices {
     /// Number of virtio devices.
     fn count(&self) -> u8 {
-        2 + u8::from(self.rng.is_some())
+        2 + u8::from(self.rng.is_some()) + u8::from(self.balloon.is_some())
     }
 
     /// Puts the devices on the bus, in the order the command line names them.
@@ -241,22 +249,12 @@ impl Devices {
         ram: &Arc<GuestRam>,
         virtio: Virtio,
     ) -> Self {
-        fn plug<D: VirtioDevice + 'static>(
-            (bus, io_apic, ram): (&mut MmioBus, &IoApic, &Arc<GuestRam>),
-            index: u8,
-            device: D,
-        ) -> Arc<Mutex<MmioTransport<D>>> {
-            let line = io_apic.line(layout::virtio_irq(index));
-            let transport = MmioTransport::new(device, ram.clone(), line);
-            let shared = Arc::new(Mutex::new(transport));
-            let on_bus: Arc<Mutex<dyn MmioDevice>> = shared.clone();
-            bus.insert(layout::virtio_mmio(index), on_bus);
-            shared
-        }
+        let mut plug = Plug { bus, io_apic, ram, next: 0 };
         Self {
-            block: plug((bus, io_apic, ram), 0, virtio.disk),
-            vsock: plug((bus, io_apic, ram), 1, virtio.vsock),
-            rng: virtio.rng.map(|rng| plug((bus, io_apic, ram), 2, rng)),
+            block: plug.in_next(virtio.disk),
+            vsock: plug.in_next(virtio.vsock),
+            rng: virtio.rng.map(|rng| plug.in_next(rng)),
+            balloon: virtio.balloon.map(|balloon| plug.in_next(balloon)),
         }
     }
 
@@ -273,6 +271,34 @@ impl Devices {
             block: of(&self.block, Block::metrics),
             vsock: of(&self.vsock, Vsock::metrics),
             rng: self.rng.as_ref().map(|rng| of(rng, Rng::metrics)).unwrap_or_default(),
+            balloon: self
+                .balloon
+                .as_ref()
+                .map(|balloon| of(balloon, Balloon::metrics))
+                .unwrap_or_default(),
         }
+    }
+}
+
+/// Puts devices into one slot of the bus after the other.
+struct Plug<'a> {
+    bus: &'a mut MmioBus,
+    io_apic: &'a IoApic,
+    ram: &'a Arc<GuestRam>,
+    next: u8,
+}
+
+impl Plug<'_> {
+    fn in_next<D: VirtioDevice + 'static>(
+        &mut self,
+        device: D,
+    ) -> Arc<Mutex<MmioTransport<D>>> {
+        let line = self.io_apic.line(layout::virtio_irq(self.next));
+        let transport = MmioTransport::new(device, self.ram.clone(), line);
+        let shared = Arc::new(Mutex::new(transport));
+        let on_bus: Arc<Mutex<dyn MmioDevice>> = shared.clone();
+        self.bus.insert(layout::virtio_mmio(self.next), on_bus);
+        self.next += 1;
+        shared
     }
 }

@@ -58,6 +58,7 @@ impl MicroVmRuntime {
             command_line: self.extra_command_line(flavour),
             disk: absolute(disk)?,
             entropy_device: self.config.entropy_device,
+            balloon: self.config.balloon,
             console: self.config.console == Console::Always,
             boot_timeout: self.config.boot_timeout.unwrap_or(
                 if flavour.emulates_guest_kernel() {

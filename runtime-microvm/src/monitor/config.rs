@@ -26,6 +26,8 @@ pub struct MonitorConfig {
     pub disk: PathBuf,
     /// Give the guest a source of randomness.
     pub entropy_device: bool,
+    /// Let it give memory back that it has freed.
+    pub balloon: bool,
     /// Print the kernel's messages to [`files::CONSOLE`].
     pub console: bool,
     /// How long the guest may take until its PID 1 is ready.

@@ -179,6 +179,7 @@ fn build(
             disk: config.disk.clone(),
             vsock,
             entropy_device: config.entropy_device,
+            balloon: config.balloon,
             console,
         })),
         timeline: timeline.clone(),

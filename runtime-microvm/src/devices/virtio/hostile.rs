@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use vm_memory::{Bytes, GuestAddress};
 
 use super::VirtioDevice;
+use super::balloon::Balloon;
 use super::block::Block;
 use super::driver::{BUFFERS, Descriptor, Driver, RAM, WRITE, rings};
 use super::rng::Rng;
@@ -151,6 +152,11 @@ proptest! {
     #[test]
     fn the_source_of_randomness_survives(attack in attack(vec(any::<u8>(), 64))) {
         survives(Rng::new(), &attack)?;
+    }
+
+    #[test]
+    fn the_balloon_survives(attack in attack(vec(any::<u8>(), 64))) {
+        survives(Balloon::new(), &attack)?;
     }
 
     #[test]

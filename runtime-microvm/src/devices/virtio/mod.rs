@@ -7,6 +7,7 @@
 //! there is one vCPU, and waking another thread costs more than any of our
 //! requests takes.
 
+pub mod balloon;
 pub mod block;
 mod chain;
 #[cfg(test)]
