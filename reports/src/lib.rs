@@ -24,6 +24,7 @@ mod gaps;
 mod glance;
 pub mod html;
 mod isolation;
+mod kvm;
 pub mod markdown;
 mod method;
 mod operations;

@@ -46,8 +46,8 @@ pub const VIRTUALISATION: &str = "A few dozen bytes of code on a virtual process
     operating system: what this host's KVM costs before a guest is involved.";
 
 /// Under KVM's counters by phase.
-pub const BY_PHASE: &str = "What KVM counted in each phase of the median start: exits to the host, \
-    and guest instructions it emulated.";
+pub const BY_PHASE: &str = "What KVM counted in each phase of a microVM's start. An exit leaves the \
+    guest and comes back; an emulated instruction is one that the processor did not run itself.";
 
 /// Under the outcomes of a user's own command.
 pub const OUTCOMES: &str = "The same command in every runtime: its exit code, and whether it wrote \

@@ -9,6 +9,7 @@ pub mod changes;
 pub mod ecdf;
 pub mod memory;
 pub mod phases;
+pub mod price;
 pub mod ratios;
 pub mod strip;
 pub mod surface;
@@ -172,6 +173,18 @@ mod tests {
         let chart = phases::figure(&view).unwrap().wide;
         assert_eq!(count(&chart, "<rect"), phases);
         assert!(chart.contains("guest kernel"));
+    }
+
+    #[test]
+    fn every_count_of_every_phase_is_a_bar() {
+        let mut results = sample::results();
+        let figure = price::figure(&View::new(&results)).unwrap();
+        for chart in [&figure.wide, &figure.narrow] {
+            assert_eq!(count(chart, "<rect"), 3 * crate::kvm::COUNTERS.len());
+            assert!(chart.contains("emulated instructions") && chart.contains("3,500,000"));
+        }
+        results.boot.iter_mut().for_each(|start| start.kvm_at.clear());
+        assert!(price::figure(&View::new(&results)).is_none());
     }
 
     #[test]

@@ -1,13 +1,11 @@
 //! Tables of what was measured.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{Datum, Table, figures, nothing, plain, with, words};
 use crate::clocks::{self, FIRST_OUTPUT, Phase};
 use crate::schema::{Cell, DensitySample, Fit};
-use crate::units::{
-    Measured, NO_FIGURE, Unit, count, float, many, probability, ratio, times, whole,
-};
+use crate::units::{Measured, NO_FIGURE, Unit, count, float, many, probability, ratio, times};
 use crate::view::{
     NOT_FROM_ZERO, View, Wall, doubt, is_within_noise, median, printable, slope,
 };
@@ -195,82 +193,6 @@ pub fn memory_split(view: &View<'_>) -> Table {
     table
 }
 
-/// KVM's own counters at the end of each microVM's median start.
-pub fn kvm_counters(view: &View<'_>) -> Table {
-    let columns: Vec<_> = view
-        .walls
-        .iter()
-        .filter_map(|wall| Some((wall, &view.median_start(wall.name)?.kvm)))
-        .filter(|(_, counters)| !counters.is_empty())
-        .collect();
-    let mut table = Table::new(
-        [words("Counter")]
-            .into_iter()
-            .chain(columns.iter().map(|(wall, _)| figures(&wall.label))),
-    );
-    let names: BTreeSet<&String> =
-        columns.iter().flat_map(|(_, counters)| counters.keys()).collect();
-    for name in names {
-        let values: Vec<Option<u64>> =
-            columns.iter().map(|(_, counters)| counters.get(name).copied()).collect();
-        // Most of KVM's counters are zero in a short life: they say nothing.
-        if values.iter().all(|value| value.is_none_or(|v| v == 0)) {
-            continue;
-        }
-        let shown =
-            values.into_iter().map(|value| value.map_or_else(nothing, |v| plain(whole(v))));
-        table.rows.push([plain(printable(name))].into_iter().chain(shown).collect());
-    }
-    table
-}
-
-/// KVM's exits and emulated instructions in each phase of the median start: what
-/// was counted by the end of a phase less what was counted before it.
-pub fn kvm_by_phase(view: &View<'_>) -> Table {
-    let columns: Vec<_> = view
-        .walls
-        .iter()
-        .filter_map(|wall| Some((wall, view.median_start(wall.name)?)))
-        .filter(|(_, start)| !start.kvm_at.is_empty())
-        .collect();
-    let heads = columns.iter().flat_map(|(wall, _)| {
-        PHASE_COUNTERS.map(|(_, counted)| figures(format!("{}, {counted}", wall.label)))
-    });
-    let mut table = Table::new([words("Phase")].into_iter().chain(heads));
-    let mut seen: Vec<&str> = clocks::CLOCKS.iter().map(|clock| clock.name).collect();
-    seen.retain(|clock| columns.iter().any(|(_, start)| start.kvm_at.contains_key(*clock)));
-    let mut before: Option<&str> = None;
-    for clock in seen.into_iter().map(Some).chain([None]) {
-        let name = match clock {
-            Some(clock) => format!("until {clock}"),
-            None => "after that, until the end".to_owned(),
-        };
-        let mut row = vec![plain(name)];
-        for (_, start) in &columns {
-            let at = |clock: &str| start.kvm_at.get(clock);
-            let (from, to) = (before.and_then(at), clock.map_or(Some(&start.kvm), at));
-            row.extend(PHASE_COUNTERS.map(|(counter, _)| {
-                // A counter at zero is not written down.
-                let of = |counters: Option<&BTreeMap<String, u64>>| {
-                    counters.and_then(|c| c.get(counter)).copied().unwrap_or(0)
-                };
-                to.map_or_else(nothing, |to| {
-                    plain(whole(of(Some(to)).saturating_sub(of(from))))
-                })
-            }));
-        }
-        if !columns.is_empty() {
-            table.rows.push(row);
-        }
-        before = clock;
-    }
-    table
-}
-
-/// KVM's counters that a phase is told by, and what a reader calls them.
-const PHASE_COUNTERS: [(&str, &str); 2] =
-    [("exits", "exits"), ("insn_emulation", "emulated instructions")];
-
 /// Every summary of the results, for the appendix.
 pub fn every_cell(view: &View<'_>) -> Table {
     let mut table = Table::new(
@@ -328,7 +250,6 @@ mod tests {
             phases(&view),
             memory(&view),
             memory_split(&view),
-            kvm_counters(&view),
             every_cell(&view),
         ] {
             assert!(!table.is_empty());
@@ -351,24 +272,6 @@ mod tests {
         let shown = text(&phases(&view));
         assert!(shown.contains("guest kernel"), "{shown}");
         assert!(shown.contains("Start sum until the first output"), "{shown}");
-    }
-
-    #[test]
-    fn counters_of_the_phases_add_up_to_the_whole() {
-        let mut results = sample::results();
-        let counters = |exits: u64| BTreeMap::from([("exits".to_owned(), exits)]);
-        for start in results.boot.iter_mut().filter(|start| start.runtime == "microvm") {
-            start.kvm_at = BTreeMap::from([
-                ("kernel_done".to_owned(), counters(700)),
-                ("workload_exec".to_owned(), counters(1_000)),
-            ]);
-        }
-        let table = kvm_by_phase(&View::new(&results));
-        let exits: Vec<&str> = table.rows.iter().map(|row| row[1].main.as_str()).collect();
-        assert_eq!(exits, ["700", "300", "200"]);
-        assert_eq!(table.rows[2][2].main, "5,000,000");
-        results.boot.iter_mut().for_each(|start| start.kvm_at.clear());
-        assert!(kvm_by_phase(&View::new(&results)).is_empty());
     }
 
     #[test]

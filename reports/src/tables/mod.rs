@@ -4,15 +4,15 @@
 mod changes;
 mod evidence;
 mod host;
+mod kvm;
 mod measured;
 mod workloads;
 
 pub use changes::{changes, missing, settings};
 pub use evidence::{isolation, observations, spaced, surfaces, system_calls, virtualisation};
 pub use host::{host, method, omissions, runtimes};
-pub use measured::{
-    every_cell, every_ratio, kvm_by_phase, kvm_counters, memory, memory_split, phases, starts,
-};
+pub use kvm::{kvm_by_phase, kvm_counters};
+pub use measured::{every_cell, every_ratio, memory, memory_split, phases, starts};
 pub use workloads::{folklore, noise, operations, outcomes, workload};
 
 use crate::units::NO_FIGURE;
