@@ -52,6 +52,18 @@ pub enum Role {
     Helper,
 }
 
+impl Role {
+    /// Name in results.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Workload => "workload",
+            Self::Monitor => "monitor",
+            Self::Helper => "helper",
+        }
+    }
+}
+
 /// A process on the host that exists because of a sandbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostProcess {
@@ -59,4 +71,16 @@ pub struct HostProcess {
     pub pid: i32,
     /// What it does.
     pub role: Role,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_named_as_serialised() {
+        for role in [Role::Workload, Role::Monitor, Role::Helper] {
+            assert_eq!(serde_json::to_value(role).unwrap(), role.as_str());
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What the processes of a sandbox can and do ask of the host.
 
 use bulkhead_reports::schema::{Surface, SurfaceProcess};
-use bulkhead_runtime::{HostProcess, Role};
+use bulkhead_runtime::HostProcess;
 
 use super::observe;
 use super::session::Session;
@@ -40,15 +40,10 @@ pub fn measure(
 }
 
 fn describe(process: &HostProcess) -> SurfaceProcess {
-    let role = match process.role {
-        Role::Workload => "workload",
-        Role::Monitor => "monitor",
-        Role::Helper => "helper",
-    };
     /// `SECCOMP_MODE_FILTER` (linux/seccomp.h).
     const FILTER: u64 = 2;
     SurfaceProcess {
-        role: role.to_owned(),
+        role: process.role.as_str().to_owned(),
         capabilities: observe::capabilities(process.pid),
         namespaces: observe::own_namespaces(process.pid),
         seccomp_filter: observe::every_thread(process.pid, "Seccomp", FILTER),

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bulkhead_reports::schema::DensitySample;
-use bulkhead_runtime::{Bundle, Role};
+use bulkhead_runtime::Bundle;
 
 use super::{Bench, Samples, Workload};
 use crate::memory;
@@ -147,7 +147,7 @@ impl Climb<'_> {
         for observed in &self.alive {
             for process in observed.processes()? {
                 let held = memory::process(process.pid)?;
-                let role = role(process.role);
+                let role = process.role.as_str();
                 *pss_bytes.entry(role.to_owned()).or_insert(0) += held.pss;
                 *private_bytes.entry(role.to_owned()).or_insert(0) += held.private;
             }
@@ -172,13 +172,5 @@ impl Climb<'_> {
             result = result.and(observed.release().map(drop));
         }
         result
-    }
-}
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Workload => "workload",
-        Role::Monitor => "monitor",
-        Role::Helper => "helper",
     }
 }
