@@ -1,4 +1,6 @@
-//! The lines that `probe ops`, `compute` and `files` print: the one place that knows their format.
+//! The lines that the probe prints: the one place that knows them.
+//!
+//! Those of `probe ops`, `compute` and `files`:
 //!
 //! ```text
 //! getppid 131072 9830400        131072 iterations took 9830400 ns
@@ -7,6 +9,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+
+/// What `probe hello` writes.
+pub const HELLO: &str = "hello\n";
+
+/// What `probe idle` and `probe attempts` write when they wait.
+pub const READY: &str = "ready\n";
 
 /// One line of output.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -25,7 +25,7 @@ use crate::profile::{Blocks, Profile};
 use crate::sampling::Stopped;
 use crate::sandbox::{Contender, SampleError};
 use crate::stop::Stop;
-use crate::workloads::{Bench, Workload};
+use crate::workloads::{Bench, Taking, Workload};
 use bait::Bait;
 use bombs::{BOMBS, Bomb, Gauge, Limits};
 use scene::{Before, Scene, family, inside};
@@ -49,34 +49,35 @@ impl Workload for Isolated {
     }
 
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
-        let (profile, program, stop) = (bench.profile, bench.program, bench.stop);
         // Nothing here is a time, so once is enough, however much time there is.
         let blocks =
             Blocks { warm_up: 0, min: 1, max: 1, budget: Duration::MAX, max_weight: 1 };
         let until = bench.until.take();
-        let result = bench.interleave_once(NAME, blocks, |contender, _, samples| {
-            // Of a run that goes on, this may be done already.
-            if samples.attempts.iter().any(|attempt| attempt.runtime == contender.name()) {
-                return Ok(());
-            }
-            let mut bundle = contender.bundle_running(&[program, "attempts"]);
-            let limits = bombs::limit(contender, &mut bundle);
-            let card = Card::default();
-            let mut examiner = Examiner { contender, bundle, profile, stop, card };
-            let result = examiner.run(&limits);
-            if matches!(result, Err(SampleError::Interrupted)) {
-                return result;
-            }
-            samples.attempts.extend(examiner.card.attempts);
-            samples.surfaces.extend(examiner.card.surface);
-            for reason in examiner.card.missing {
-                samples.omit(NAME, contender.name(), reason);
-            }
-            result
-        });
+        let result = bench.interleave_once(NAME, blocks, sample);
         bench.until = until;
         result
     }
+}
+
+fn sample(taking: Taking<'_>) -> Result<(), SampleError> {
+    let Taking { contender, program, profile, stop, samples, .. } = taking;
+    // Of a run that goes on, this may be done already.
+    if samples.attempts.iter().any(|attempt| attempt.runtime == contender.name()) {
+        return Ok(());
+    }
+    let mut bundle = contender.bundle_running(&[program, "attempts"]);
+    let limits = bombs::limit(contender, &mut bundle);
+    let mut examiner = Examiner { contender, bundle, profile, stop, card: Card::default() };
+    let result = examiner.run(&limits);
+    if matches!(result, Err(SampleError::Interrupted)) {
+        return result;
+    }
+    samples.attempts.extend(examiner.card.attempts);
+    samples.surfaces.extend(examiner.card.surface);
+    for reason in examiner.card.missing {
+        samples.omit(NAME, contender.name(), reason);
+    }
+    result
 }
 
 /// What was found out about one runtime.
@@ -91,7 +92,7 @@ struct Card {
 struct Examiner<'a> {
     contender: Contender<'a>,
     bundle: Bundle,
-    profile: Profile,
+    profile: &'a Profile,
     stop: Stop<'a>,
     card: Card,
 }
@@ -112,7 +113,7 @@ impl<'a> Examiner<'a> {
                     &mut session,
                     &processes,
                     witness,
-                    &self.profile,
+                    self.profile,
                 )?);
             }
         }

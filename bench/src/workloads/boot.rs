@@ -3,21 +3,17 @@
 
 use std::collections::BTreeMap;
 
+use bulkhead_probe::line::HELLO;
 use bulkhead_reports::schema::BootSample;
 use bulkhead_runtime::{Clock, KvmStats, Timeline, Usage};
 
-use super::{Bench, Samples, Workload};
-use crate::profile::Profile;
-use crate::sampling::{Slot, Stopped};
-use crate::sandbox::{Contender, Observed, SampleError};
-use crate::stop::Stop;
+use super::{Bench, Taking, Workload};
+use crate::sampling::Stopped;
+use crate::sandbox::{Observed, SampleError};
 
 /// Starts a program that writes one line and exits.
 #[derive(Debug, Clone, Copy)]
 pub struct Boot;
-
-/// What the program writes.
-const GREETING: &str = "hello\n";
 
 impl Workload for Boot {
     fn name(&self) -> &'static str {
@@ -29,21 +25,12 @@ impl Workload for Boot {
     }
 
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
-        let (profile, program, stop) = (bench.profile, bench.program, bench.stop);
-        bench.interleave(self.name(), profile.boot, |contender, slot, samples| {
-            sample(contender, program, &profile, stop, slot, samples)
-        })
+        bench.interleave(self.name(), bench.profile.boot, sample)
     }
 }
 
-fn sample(
-    contender: Contender<'_>,
-    program: &str,
-    profile: &Profile,
-    stop: Stop<'_>,
-    slot: Slot,
-    samples: &mut Samples,
-) -> Result<(), SampleError> {
+fn sample(taking: Taking<'_>) -> Result<(), SampleError> {
+    let Taking { contender, program, profile, stop, slot, samples, .. } = taking;
     let bundle = contender.bundle_running(&[program, "hello"]);
     stop.sleep(profile.idle_before_start);
     let mut observed = Observed::start(contender.runtime, &bundle, stop)?;
@@ -59,7 +46,7 @@ fn sample(
     if exit.code() != 0 {
         return Err(SampleError::Failed { code: exit.code(), output });
     }
-    if output != GREETING {
+    if output != HELLO {
         return Err(SampleError::Output { output });
     }
     samples.boot.push(BootSample {

@@ -4,11 +4,9 @@
 use std::fs;
 
 use super::sheet::Counts;
-use super::{Bench, Samples, Sheet, Workload, lines};
-use crate::profile::Profile;
-use crate::sampling::{Slot, Stopped};
-use crate::sandbox::{Contender, SampleError};
-use crate::stop::Stop;
+use super::{Bench, Taking, Workload, lines};
+use crate::sampling::Stopped;
+use crate::sandbox::SampleError;
 
 /// Runs `probe compute`, once in each of a number of fresh sandboxes.
 #[derive(Debug, Clone, Copy)]
@@ -30,28 +28,18 @@ impl Workload for Compute {
     }
 
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
-        let (profile, program, stop) = (bench.profile, bench.program, bench.stop);
         let mib = stream_mib(largest_cache_bytes());
-        bench.interleave(NAME, profile.further, |contender, slot, samples| {
-            sample(contender, program, mib, &profile, stop, slot, samples)
-        })
+        bench.interleave(NAME, bench.profile.further, |taking| sample(taking, mib))
     }
 }
 
-fn sample(
-    contender: Contender<'_>,
-    program: &str,
-    mib: u64,
-    profile: &Profile,
-    stop: Stop<'_>,
-    slot: Slot,
-    samples: &mut Samples,
-) -> Result<(), SampleError> {
+fn sample(mut taking: Taking<'_>, mib: u64) -> Result<(), SampleError> {
+    let Taking { contender, program, profile, stop, .. } = taking;
     let budget = profile.operation_budget_ms.to_string();
     let arguments = [program, "compute", &mib.to_string(), &budget];
     let bundle = contender.bundle_running_within(&arguments, (mib + REST_MIB) << 20);
     let lines = lines::read(contender.runtime, &bundle, profile, stop)?;
-    let mut sheet = Sheet::new(samples, NAME, contender.name(), slot);
+    let mut sheet = taking.sheet(NAME);
     for line in lines {
         let metric = match line.operation.as_str() {
             "hash" => "SHA-256 of 4 KiB".to_owned(),

@@ -3,11 +3,9 @@
 use bulkhead_reports::schema::CommandOutcome;
 use bulkhead_runtime::Clock;
 
-use super::{Bench, Samples, Sheet, Workload};
-use crate::profile::Profile;
-use crate::sampling::{Slot, Stopped};
-use crate::sandbox::{Contender, Observed, SampleError};
-use crate::stop::Stop;
+use super::{Bench, Taking, Workload};
+use crate::sampling::Stopped;
+use crate::sandbox::{Observed, SampleError};
 
 /// Runs the command of the bundles to its end.
 #[derive(Debug, Clone, Copy)]
@@ -25,26 +23,18 @@ impl Workload for Custom {
     }
 
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
-        let (profile, stop) = (bench.profile, bench.stop);
-        bench.interleave(NAME, profile.further, |contender, slot, samples| {
-            sample(contender, &profile, stop, slot, samples)
-        })
+        bench.interleave(NAME, bench.profile.further, sample)
     }
 }
 
-fn sample(
-    contender: Contender<'_>,
-    profile: &Profile,
-    stop: Stop<'_>,
-    slot: Slot,
-    samples: &mut Samples,
-) -> Result<(), SampleError> {
+fn sample(mut taking: Taking<'_>) -> Result<(), SampleError> {
+    let Taking { contender, profile, stop, .. } = taking;
     stop.sleep(profile.idle_before_start);
     let mut observed = Observed::start_digesting(contender.runtime, contender.bundle, stop)?;
     let exit = observed.wait_for_exit(profile.sandbox_timeout, stop)?;
     // Not every runtime accounts for what it runs, nor after its end.
     let usage = observed.usage().unwrap_or_default();
-    samples.outcome(CommandOutcome {
+    taking.samples.outcome(CommandOutcome {
         runtime: contender.name().to_owned(),
         exit_code: exit.code(),
         stdout_sha256: observed.output().sha256(),
@@ -55,7 +45,7 @@ fn sample(
     let wrote = observed.output().length() > 0;
     let timeline = observed.release()?;
     let until = |clock| timeline.between(Clock::Request, clock);
-    let mut sheet = Sheet::new(samples, NAME, contender.name(), slot);
+    let mut sheet = taking.sheet(NAME);
     sheet.time("request→exit_observed", until(Clock::ExitObserved));
     sheet.time("request→first_output", until(Clock::FirstOutput).filter(|_| wrote));
     sheet.time("request→released", until(Clock::Released));

@@ -9,10 +9,11 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use bulkhead_probe::line::READY;
 use bulkhead_reports::schema::DensitySample;
 use bulkhead_runtime::Bundle;
 
-use super::{Bench, Samples, Workload};
+use super::{Bench, Samples, Taking, Workload};
 use crate::memory;
 use crate::profile::{Blocks, Ladder, Profile};
 use crate::progress::Progress;
@@ -23,9 +24,6 @@ use crate::stop::Stop;
 /// Starts more and more programs that do nothing.
 #[derive(Debug, Clone, Copy)]
 pub struct Density;
-
-/// What the program writes when it has started to do nothing.
-const GREETING: &str = "ready\n";
 
 const NAME: &str = "density";
 
@@ -39,33 +37,29 @@ impl Workload for Density {
     }
 
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
-        let (profile, program, stop) = (bench.profile, bench.program, bench.stop);
-        let progress = bench.progress;
+        let ladder = bench.profile.density;
         // A block is one climb with each runtime, as many as there are repetitions.
         let blocks = Blocks {
             warm_up: 0,
-            min: profile.density.repetitions,
-            max: profile.density.repetitions,
+            min: ladder.repetitions,
+            max: ladder.repetitions,
             budget: Duration::MAX,
             max_weight: 1,
         };
-        bench.interleave_once(NAME, blocks, |contender, slot, samples| {
-            let mut climb = Climb {
-                contender,
-                bundle: contender.bundle_running(&[program, "idle"]),
-                profile: &profile,
-                stop,
-                progress,
-                alive: Vec::new(),
-            };
-            let end = climb.run(slot.block, samples)?;
-            climb.take_down()?;
-            if let End::Short(reason) = end {
-                samples.omit(NAME, contender.name(), reason);
-            }
-            Ok(())
-        })
+        bench.interleave_once(NAME, blocks, sample)
     }
+}
+
+fn sample(taking: Taking<'_>) -> Result<(), SampleError> {
+    let Taking { contender, program, profile, stop, progress, slot, samples } = taking;
+    let bundle = contender.bundle_running(&[program, "idle"]);
+    let mut climb = Climb { contender, bundle, profile, stop, progress, alive: Vec::new() };
+    let end = climb.run(slot.block, samples)?;
+    climb.take_down()?;
+    if let End::Short(reason) = end {
+        samples.omit(NAME, contender.name(), reason);
+    }
+    Ok(())
 }
 
 /// How a climb ended that did not fail.
@@ -134,7 +128,7 @@ impl Climb<'_> {
             }
             let mut observed =
                 Observed::start(self.contender.runtime, &self.bundle, self.stop)?;
-            observed.wait_for_line(GREETING, self.profile.sandbox_timeout, self.stop)?;
+            observed.wait_for_line(READY, self.profile.sandbox_timeout, self.stop)?;
             self.alive.push(observed);
         }
         Ok(None)

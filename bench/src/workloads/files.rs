@@ -6,11 +6,9 @@ use std::path::Path;
 use bulkhead_runtime::{Isolation, Rootfs};
 
 use super::sheet::Counts;
-use super::{Bench, Samples, Sheet, Workload, lines};
-use crate::profile::Profile;
-use crate::sampling::{Slot, Stopped};
+use super::{Bench, Taking, Workload, lines};
+use crate::sampling::Stopped;
 use crate::sandbox::{Contender, SampleError};
-use crate::stop::Stop;
 
 /// Runs `probe files`, once in each of a number of fresh sandboxes.
 #[derive(Debug, Clone, Copy)]
@@ -53,26 +51,17 @@ impl Workload for Files {
     }
 
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
-        let (profile, program, stop) = (bench.profile, bench.program, bench.stop);
-        bench.interleave(NAME, profile.further, |contender, slot, samples| {
-            sample(contender, program, &profile, stop, slot, samples)
-        })
+        bench.interleave(NAME, bench.profile.further, sample)
     }
 }
 
-fn sample(
-    contender: Contender<'_>,
-    program: &str,
-    profile: &Profile,
-    stop: Stop<'_>,
-    slot: Slot,
-    samples: &mut Samples,
-) -> Result<(), SampleError> {
+fn sample(mut taking: Taking<'_>) -> Result<(), SampleError> {
+    let Taking { contender, program, profile, stop, .. } = taking;
     let (data, scratch) = places(contender, program);
     let budget = profile.operation_budget_ms.to_string();
     let bundle = contender.bundle_running(&[program, "files", &data, scratch, &budget]);
     let lines = lines::read(contender.runtime, &bundle, profile, stop)?;
-    let mut sheet = Sheet::new(samples, NAME, contender.name(), slot);
+    let mut sheet = taking.sheet(NAME);
     for line in &lines {
         let known = METRICS.iter().find(|(operation, ..)| *operation == line.operation);
         let Some(&(_, metric, counts)) = known else {

@@ -1,13 +1,12 @@
 //! What can be done to a running sandbox: start a further process in it, ask
 //! its workload to end, take it down.
 
+use bulkhead_probe::line::READY;
 use bulkhead_runtime::{Clock, Instant, Signal};
 
-use super::{Bench, Samples, Sheet, Workload};
-use crate::profile::Profile;
-use crate::sampling::{Slot, Stopped};
-use crate::sandbox::{Contender, Observed, SampleError};
-use crate::stop::Stop;
+use super::{Bench, Taking, Workload};
+use crate::sampling::Stopped;
+use crate::sandbox::{Observed, SampleError};
 
 /// Starts a program that waits for SIGTERM, a second one beside it, and ends
 /// both, in this order in the same sandbox: one start pays for three figures.
@@ -32,24 +31,15 @@ impl Workload for Lifecycle {
                 bench.samples.omit(NAME, contender.name(), reason.to_owned());
             }
         }
-        let (profile, program, stop) = (bench.profile, bench.program, bench.stop);
-        bench.interleave(NAME, profile.further, |contender, slot, samples| {
-            sample(contender, program, &profile, stop, slot, samples)
-        })
+        bench.interleave(NAME, bench.profile.further, sample)
     }
 }
 
-fn sample(
-    contender: Contender<'_>,
-    program: &str,
-    profile: &Profile,
-    stop: Stop<'_>,
-    slot: Slot,
-    samples: &mut Samples,
-) -> Result<(), SampleError> {
+fn sample(mut taking: Taking<'_>) -> Result<(), SampleError> {
+    let Taking { contender, program, profile, stop, .. } = taking;
     let bundle = contender.bundle_running(&[program, "idle"]);
     let mut observed = Observed::start(contender.runtime, &bundle, stop)?;
-    observed.wait_for_line("ready\n", profile.sandbox_timeout, stop)?;
+    observed.wait_for_line(READY, profile.sandbox_timeout, stop)?;
 
     let further = if contender.runtime.capabilities().exec {
         let bundle = contender.bundle_running(&[program, "hello"]);
@@ -65,7 +55,7 @@ fn sample(
     observed.wait_for_success(profile.sandbox_timeout, stop)?;
     let timeline = observed.release()?;
 
-    let mut sheet = Sheet::new(samples, NAME, contender.name(), slot);
+    let mut sheet = taking.sheet(NAME);
     if let Some(further) = further {
         let until = |clock| further.between(Clock::Request, clock);
         sheet.time("exec→first_output", until(Clock::FirstOutput));

@@ -12,6 +12,7 @@ mod lines;
 mod sheet;
 mod storm;
 mod syscalls;
+mod taking;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -26,7 +27,7 @@ use crate::draft::Draft;
 use crate::isolation::Isolated;
 use crate::profile::{Blocks, Profile};
 use crate::progress::Progress;
-use crate::sampling::{Interleaving, Slot, Stopped, Track};
+use crate::sampling::{Interleaving, Stopped, Track};
 use crate::sandbox::{Contender, SampleError};
 use crate::stop::Stop;
 
@@ -40,6 +41,7 @@ pub use boot::Boot;
 pub use custom::Custom;
 pub use density::Density;
 pub use syscalls::Syscalls;
+pub(crate) use taking::Taking;
 
 /// What `bulkhead bench` measures, in this order.
 pub const WORKLOADS: &[&dyn Workload] =
@@ -128,14 +130,14 @@ impl Samples {
     }
 }
 
-impl<'a> Bench<'a> {
+impl Bench<'_> {
     /// Runs `sample` in interleaved blocks, with one runtime twice, so that it can
     /// be compared with itself; what fails becomes an omission.
     fn interleave(
         &mut self,
         workload: &'static str,
         blocks: Blocks,
-        sample: impl FnMut(Contender<'a>, Slot, &mut Samples) -> Result<(), SampleError>,
+        sample: impl FnMut(Taking<'_>) -> Result<(), SampleError>,
     ) -> Result<(), Stopped> {
         self.run_blocks(workload, blocks, self.twice, sample)
     }
@@ -146,7 +148,7 @@ impl<'a> Bench<'a> {
         &mut self,
         workload: &'static str,
         blocks: Blocks,
-        sample: impl FnMut(Contender<'a>, Slot, &mut Samples) -> Result<(), SampleError>,
+        sample: impl FnMut(Taking<'_>) -> Result<(), SampleError>,
     ) -> Result<(), Stopped> {
         self.run_blocks(workload, blocks, None, sample)
     }
@@ -157,7 +159,7 @@ impl<'a> Bench<'a> {
         workload: &'static str,
         blocks: Blocks,
         twice: Option<usize>,
-        mut sample: impl FnMut(Contender<'a>, Slot, &mut Samples) -> Result<(), SampleError>,
+        mut sample: impl FnMut(Taking<'_>) -> Result<(), SampleError>,
     ) -> Result<(), Stopped> {
         let blocks = match self.until {
             Some(budget) => Blocks { min: 0, max: u32::MAX, budget, ..blocks },
@@ -178,7 +180,15 @@ impl<'a> Bench<'a> {
             result = interleaving.block(&mut track, |slot| {
                 let contender = contenders[slot.runtime];
                 self.progress.message(contender.name());
-                sample(contender, slot, samples)
+                sample(Taking {
+                    contender,
+                    program: self.program,
+                    profile: &self.profile,
+                    stop: self.stop,
+                    progress: self.progress,
+                    slot,
+                    samples,
+                })
             });
             self.tracks.insert(workload.to_owned(), track.clone());
             self.progress.advance(

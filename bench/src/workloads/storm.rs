@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use bulkhead_runtime::Bundle;
 
-use super::{Bench, Samples, Sheet, Workload};
+use super::{Bench, Sheet, Taking, Workload};
 use crate::memory;
 use crate::profile::Profile;
-use crate::sampling::{Slot, Stopped};
+use crate::sampling::Stopped;
 use crate::sandbox::{Contender, SampleError};
 use crate::statistics::median;
 use crate::stop::Stop;
@@ -32,29 +32,20 @@ impl Workload for Storm {
     }
 
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
-        let (profile, program, stop) = (bench.profile, bench.program, bench.stop);
-        bench.interleave_once(NAME, profile.storm.climbs, |contender, slot, samples| {
-            let bundle = contender.bundle_running(&[program, "idle"]);
-            climb(contender, &bundle, &profile, stop, slot, samples)
-        })
+        bench.interleave_once(NAME, bench.profile.storm.climbs, climb)
     }
 }
 
 /// One storm after the other, each of twice as many.
-fn climb(
-    contender: Contender<'_>,
-    bundle: &Bundle,
-    profile: &Profile,
-    stop: Stop<'_>,
-    slot: Slot,
-    samples: &mut Samples,
-) -> Result<(), SampleError> {
+fn climb(mut taking: Taking<'_>) -> Result<(), SampleError> {
+    let Taking { contender, program, profile, stop, .. } = taking;
+    let bundle = contender.bundle_running(&[program, "idle"]);
     let start = Instant::now();
     let mut count = 1;
     loop {
         let begun = Instant::now();
-        let ups = storm(contender, bundle, count, profile, stop)?;
-        record(&ups, count, &mut Sheet::new(samples, NAME, contender.name(), slot));
+        let ups = storm(contender, &bundle, count, profile, stop)?;
+        record(&ups, count, &mut taking.sheet(NAME));
         count *= 2;
         if count > profile.storm.max {
             return Ok(());
@@ -62,12 +53,12 @@ fn climb(
         // Twice as many take about twice as long.
         let reason = if start.elapsed() + 2 * begun.elapsed() > profile.storm.budget {
             format!("they would have taken more than {} s", profile.storm.budget.as_secs())
-        } else if !enough_memory(bundle, count, profile)? {
+        } else if !enough_memory(&bundle, count, profile)? {
             format!("less than {} MiB would be left", profile.density.reserve_bytes >> 20)
         } else {
             continue;
         };
-        samples.omit(
+        taking.samples.omit(
             NAME,
             contender.name(),
             format!("{count} at once were not tried: {reason}"),

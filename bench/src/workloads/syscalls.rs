@@ -6,11 +6,9 @@ use std::io;
 use bulkhead_probe::line::{Line, Outcome};
 use bulkhead_reports::schema::OperationSample;
 
-use super::{Bench, Samples, Workload, lines};
-use crate::profile::Profile;
-use crate::sampling::{Slot, Stopped};
-use crate::sandbox::{Contender, SampleError};
-use crate::stop::Stop;
+use super::{Bench, Samples, Taking, Workload, lines};
+use crate::sampling::Stopped;
+use crate::sandbox::SampleError;
 
 /// Runs the probe's stopwatch in fresh sandboxes, once in each, so that samples
 /// are independent of each other.
@@ -29,21 +27,12 @@ impl Workload for Syscalls {
     }
 
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
-        let (profile, program, stop) = (bench.profile, bench.program, bench.stop);
-        bench.interleave(NAME, profile.syscalls, |contender, slot, samples| {
-            sample(contender, program, &profile, stop, slot, samples)
-        })
+        bench.interleave(NAME, bench.profile.syscalls, sample)
     }
 }
 
-fn sample(
-    contender: Contender<'_>,
-    program: &str,
-    profile: &Profile,
-    stop: Stop<'_>,
-    slot: Slot,
-    samples: &mut Samples,
-) -> Result<(), SampleError> {
+fn sample(taking: Taking<'_>) -> Result<(), SampleError> {
+    let Taking { contender, program, profile, stop, slot, samples, .. } = taking;
     let budget = profile.operation_budget_ms.to_string();
     let bundle = contender.bundle_running(&[program, "ops", "--budget-ms", &budget]);
     let lines = lines::read(contender.runtime, &bundle, profile, stop)?;

@@ -10,14 +10,12 @@ use std::io;
 
 use super::report::{Ending, Report};
 use super::{Done, Words, find};
+use crate::line::READY;
 use crate::ops::{OPERATIONS, measure};
 use crate::sys::{check, write_all};
 
 const STDIN: i32 = libc::STDIN_FILENO;
 const STDOUT: i32 = libc::STDOUT_FILENO;
-
-/// What the session writes when it listens.
-const GREETING: &[u8] = b"ready\n";
 
 /// The order that is no attempt: a fixed piece of ordinary work.
 const WORK: &str = "work";
@@ -28,7 +26,7 @@ const WORK_SLICE_NS: u64 = 500_000;
 /// Follows orders until there are no more. For `probe attempts`.
 pub(crate) fn session() -> io::Result<()> {
     adopt_orphans()?;
-    write_all(STDOUT, GREETING)?;
+    write_all(STDOUT, READY.as_bytes())?;
     while let Some(order) = read_line()? {
         let mut words = order.split('\t').filter(|word| !word.is_empty());
         if let Some(name) = words.next() {

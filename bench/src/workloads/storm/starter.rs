@@ -18,6 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant as Deadline};
 
+use bulkhead_probe::line::READY;
 use bulkhead_runtime::{Bundle, Clock, Instant, Runtime};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
@@ -26,9 +27,6 @@ use nix::unistd::{ForkResult, Pid, fork};
 use crate::poll::wait_readable;
 use crate::sandbox::{Observed, SampleError};
 use crate::stop::Stop;
-
-/// What a program writes that has started to do nothing.
-const GREETING: &str = "ready\n";
 
 /// A sandbox that is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,7 +230,7 @@ fn live(
     // Its end is what is waited for.
     pipes.gate.read(&mut [0]).map_err(SampleError::Pipe)?;
     let mut observed = Observed::start(runtime, bundle, stop)?;
-    observed.wait_for_line(GREETING, timeout, stop)?;
+    observed.wait_for_line(READY, timeout, stop)?;
     let timeline = observed.timeline();
     let at = |clock| timeline.get(clock).map_or(0, Instant::as_nanos);
     let line = format!("up {} {}\n", at(Clock::Request), at(Clock::FirstOutput));
