@@ -8,8 +8,8 @@ use std::io;
 use std::time::{Duration, Instant as Deadline};
 
 use bulkhead_runtime::{
-    Bundle, Clock, Create, Error as RuntimeError, Exit, IdError, Instant, Lifetime, Runtime,
-    Sandbox, SandboxId, Stdio, Usage,
+    Bundle, Clock, Create, Error as RuntimeError, Exit, IdError, Runtime, Sandbox, SandboxId,
+    Stdio, Usage,
 };
 
 use crate::isolation::witness::Witness;
@@ -115,14 +115,8 @@ fn pass(
     count: bool,
 ) -> Result<Pass, ObserveError> {
     let id = SandboxId::random()?;
-    let request = Create {
-        id: &id,
-        bundle,
-        stdio: Stdio::null().map_err(ObserveError::Output)?,
-        lifetime: Lifetime::Attached,
-        init: false,
-        requested: Instant::now(),
-    };
+    let stdio = Stdio::null().map_err(ObserveError::Output)?;
+    let request = Create::attached(&id, bundle, stdio);
     // Dropping it, on an error, releases everything.
     let mut sandbox = runtime.create(request).map_err(failed("creating a sandbox"))?;
     let processes = sandbox.processes().map_err(failed("listing the sandbox's processes"))?;

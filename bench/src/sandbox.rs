@@ -4,8 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use bulkhead_runtime::{
-    Bundle, Clock, Create, Error as RuntimeError, Exit, HostProcess, IdError, Instant,
-    Lifetime, Runtime, Sandbox, SandboxId, Signal, Stdio, Timeline, Usage,
+    Bundle, Clock, Create, Error as RuntimeError, Exit, HostProcess, IdError, Instant, Runtime,
+    Sandbox, SandboxId, Signal, Stdio, Timeline, Usage,
 };
 
 use crate::poll::wait_readable;
@@ -199,16 +199,9 @@ impl Observed {
         errors: Option<Stream>,
     ) -> Result<Self, SampleError> {
         let id = SandboxId::random()?;
-        let request = Create {
-            id: &id,
-            bundle,
-            stdio,
-            lifetime: Lifetime::Attached,
-            init: false,
-            requested: Instant::now(),
-        };
-        let mut sandbox =
-            runtime.create(request).map_err(runtime_error("creating a sandbox"))?;
+        let mut sandbox = runtime
+            .create(Create::attached(&id, bundle, stdio))
+            .map_err(runtime_error("creating a sandbox"))?;
         if let Err(error) = sandbox.start(stop.descriptor()) {
             // The start is what failed; dropping the sandbox releases the rest.
             return Err(runtime_error("starting the workload")(error));

@@ -72,6 +72,18 @@ impl Stream {
         String::from_utf8_lossy(&std::mem::take(&mut self.kept)).into_owned()
     }
 
+    /// The first line of what was kept, without its end, which is then forgotten.
+    pub fn take_line(&mut self) -> Option<String> {
+        let end = self.kept.iter().position(|&byte| byte == b'\n')?;
+        let line: Vec<u8> = self.kept.drain(..=end).collect();
+        Some(String::from_utf8_lossy(&line[..end]).into_owned())
+    }
+
+    /// Whether what comes from now on is not kept.
+    pub fn is_full(&self) -> bool {
+        self.kept.len() >= self.most
+    }
+
     /// Length of all that came.
     pub fn length(&self) -> u64 {
         self.length
@@ -107,5 +119,16 @@ mod tests {
         // FIPS 180-2, appendix B.1.
         let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(stream.sha256(), known);
+    }
+
+    #[test]
+    fn lines_are_taken_one_by_one_and_make_room() {
+        let (mut stream, writer) = Stream::keeping(8).unwrap();
+        File::from(writer).write_all(b"one\ntwo\nthree").unwrap();
+        assert!(stream.read().unwrap() && stream.is_full());
+        assert_eq!(stream.take_line().as_deref(), Some("one"));
+        assert!(!stream.is_full());
+        assert_eq!(stream.take_line().as_deref(), Some("two"));
+        assert_eq!(stream.take_line(), None);
     }
 }

@@ -10,10 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bulkhead_container::{ContainerRuntime, seccomp};
-use bulkhead_runtime::{
-    Bundle, Create, Error, Instant as Moment, Lifetime, Rootfs, Runtime, Sandbox, SandboxId,
-    Stdio,
-};
+use bulkhead_runtime::{Bundle, Create, Error, Rootfs, Runtime, Sandbox, SandboxId, Stdio};
 use criterion::{Criterion, criterion_group, criterion_main};
 use oci_spec::runtime::{
     LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespaceBuilder, LinuxNamespaceType,
@@ -108,14 +105,7 @@ fn bundle(layer: &Path) -> Result<Bundle, Box<dyn std::error::Error>> {
 fn start(runtime: &ContainerRuntime, bundle: &Bundle) -> Result<Box<dyn Sandbox>, Error> {
     let id = SandboxId::random().unwrap_or_else(|error| panic!("{error}"));
     let stdio = Stdio::null().unwrap_or_else(|error| panic!("{error}"));
-    let mut sandbox = runtime.create(Create {
-        id: &id,
-        bundle,
-        stdio,
-        lifetime: Lifetime::Attached,
-        init: false,
-        requested: Moment::now(),
-    })?;
+    let mut sandbox = runtime.create(Create::attached(&id, bundle, stdio))?;
     sandbox.start(None)?;
     Ok(sandbox)
 }

@@ -10,9 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bulkhead_container::ContainerRuntime;
-use bulkhead_runtime::{
-    Bundle, Create, Instant, Lifetime, Rootfs, Runtime, SandboxId, Stdio, state,
-};
+use bulkhead_runtime::{Bundle, Create, Instant, Rootfs, Runtime, SandboxId, Stdio, state};
 use oci_spec::runtime::Spec;
 
 fn main() -> ExitCode {
@@ -40,14 +38,9 @@ fn run(dir: &std::path::Path, requested: Instant) -> Result<u8, Box<dyn std::err
     let root = spec.root().as_ref().map_or("rootfs".into(), |root| root.path().clone());
     let bundle = Bundle { spec, rootfs: Rootfs::Layers(vec![dir.join(root)]) };
     let runtime = ContainerRuntime::new(state::default_root());
-    let mut sandbox = runtime.create(Create {
-        id: &SandboxId::random()?,
-        bundle: &bundle,
-        stdio: Stdio::inherit()?,
-        lifetime: Lifetime::Attached,
-        init: false,
-        requested,
-    })?;
+    let id = SandboxId::random()?;
+    let request = Create::attached(&id, &bundle, Stdio::inherit()?);
+    let mut sandbox = runtime.create(Create { requested, ..request })?;
     sandbox.start(None)?;
     let exit = sandbox.wait(None)?.ok_or("the workload has not ended")?;
     sandbox.delete()?;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bulkhead_runtime::{Create, Instant, Lifetime, Runtime, SandboxId, Stdio, state};
+use bulkhead_runtime::{Create, Runtime, SandboxId, Stdio, state};
 use common::Host;
 
 /// The cgroups, on any hierarchy, of containers with one of these names.
@@ -122,14 +122,8 @@ fn fork_creator(host: &Host, id: &SandboxId, init: bool) -> i32 {
     if pid != 0 {
         return pid;
     }
-    let created = host.runtime.create(Create {
-        id,
-        bundle: &bundle,
-        stdio: Stdio::null().unwrap(),
-        lifetime: Lifetime::Attached,
-        init,
-        requested: Instant::now(),
-    });
+    let request = Create::attached(id, &bundle, Stdio::null().unwrap());
+    let created = host.runtime.create(Create { init, ..request });
     let started = created.and_then(|mut sandbox| sandbox.start(None).map(|()| sandbox));
     let _kept = std::mem::ManuallyDrop::new(started);
     loop {

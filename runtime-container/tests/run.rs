@@ -9,7 +9,9 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use bulkhead_runtime::{Clock, Error, ExitStatus, Lifetime, Runtime, Signal, Stdio};
+use bulkhead_runtime::{
+    Clock, Create, Error, ExitStatus, Lifetime, Runtime, SandboxId, Signal, Stdio,
+};
 use common::{Host, capture, read};
 
 #[test]
@@ -145,17 +147,9 @@ fn an_init_reaps_orphans_and_forwards_signals() {
          echo pid $$ zombies $(grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l)
          while :; do sleep 0.01; done",
     );
-    let mut sandbox = host
-        .runtime
-        .create(bulkhead_runtime::Create {
-            id: &bulkhead_runtime::SandboxId::random().unwrap(),
-            bundle: &bundle,
-            stdio,
-            lifetime: Lifetime::Attached,
-            init: true,
-            requested: bulkhead_runtime::Instant::now(),
-        })
-        .unwrap();
+    let id = SandboxId::random().unwrap();
+    let request = Create { init: true, ..Create::attached(&id, &bundle, stdio) };
+    let mut sandbox = host.runtime.create(request).unwrap();
     sandbox.start(None).unwrap();
     let mut text = String::new();
     let mut output = std::io::BufReader::new(File::from(output));
@@ -172,17 +166,11 @@ fn a_detached_container_is_found_by_its_name() {
     let host = Host::new();
     let id = "found-again".parse().unwrap();
     let bundle = host.script("exec sleep 60");
-    let mut first = host
-        .runtime
-        .create(bulkhead_runtime::Create {
-            id: &id,
-            bundle: &bundle,
-            stdio: Stdio::null().unwrap(),
-            lifetime: Lifetime::Detached,
-            init: false,
-            requested: bulkhead_runtime::Instant::now(),
-        })
-        .unwrap();
+    let request = Create {
+        lifetime: Lifetime::Detached,
+        ..Create::attached(&id, &bundle, Stdio::null().unwrap())
+    };
+    let mut first = host.runtime.create(request).unwrap();
     first.start(None).unwrap();
     let processes = first.processes().unwrap();
     drop(first);

@@ -128,6 +128,16 @@ pub struct Create<'a> {
     pub requested: Instant,
 }
 
+impl<'a> Create<'a> {
+    /// Asks, now, for a sandbox that dies with its creator and has the workload
+    /// itself as PID 1.
+    #[must_use]
+    pub fn attached(id: &'a SandboxId, bundle: &'a Bundle, stdio: Stdio) -> Self {
+        let (lifetime, requested) = (Lifetime::Attached, Instant::now());
+        Self { id, bundle, stdio, lifetime, init: false, requested }
+    }
+}
+
 /// One kind of wall, able to create sandboxes.
 pub trait Runtime: Send + Sync {
     /// Name in results and on the command line: `container`, `crun`, …

@@ -1,20 +1,16 @@
 //! A sandbox in which the probe makes attempts as it is told to.
 
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{self, PipeWriter, Write};
 use std::time::{Duration, Instant as Deadline};
 
+use bulkhead_probe::line::READY;
 use bulkhead_probe::report::Report;
-use bulkhead_runtime::{
-    Bundle, Create, Exit, HostProcess, Instant, Lifetime, Sandbox, SandboxId, Stdio,
-};
+use bulkhead_runtime::{Bundle, Create, Exit, HostProcess, Sandbox, SandboxId, Stdio};
 
 use crate::poll::wait_readable;
 use crate::sandbox::{Contender, SampleError, runtime_error};
 use crate::stop::Stop;
-
-/// What the probe writes when it listens.
-const GREETING: &str = "ready";
+use crate::stream::Stream;
 
 /// Output kept while waiting for the end of a line, bytes.
 const MAX_OUTPUT: usize = 1 << 20;
@@ -23,9 +19,7 @@ const MAX_OUTPUT: usize = 1 << 20;
 pub struct Session<'a> {
     sandbox: Box<dyn Sandbox>,
     orders: PipeWriter,
-    /// `None` once it is at its end.
-    reader: Option<PipeReader>,
-    output: Vec<u8>,
+    output: Stream,
     exit: Option<Exit>,
     stop: Stop<'a>,
 }
@@ -39,27 +33,18 @@ impl<'a> Session<'a> {
         stop: Stop<'a>,
     ) -> Result<Self, SampleError> {
         let id = SandboxId::random()?;
-        let (reader, writer) = io::pipe().map_err(SampleError::Pipe)?;
+        let (output, writer) = Stream::keeping(MAX_OUTPUT).map_err(SampleError::Pipe)?;
         let (input, orders) = io::pipe().map_err(SampleError::Pipe)?;
-        rustix::io::ioctl_fionbio(&reader, true)
-            .map_err(|errno| SampleError::Pipe(errno.into()))?;
-        let mut stdio = Stdio::output_to(writer.into()).map_err(SampleError::Pipe)?;
+        let mut stdio = Stdio::output_to(writer).map_err(SampleError::Pipe)?;
         stdio.stdin = input.into();
-        let request = Create {
-            id: &id,
-            bundle,
-            stdio,
-            lifetime: Lifetime::Attached,
-            init: false,
-            requested: Instant::now(),
-        };
-        let mut sandbox =
-            contender.runtime.create(request).map_err(runtime_error("creating a sandbox"))?;
+        let mut sandbox = contender
+            .runtime
+            .create(Create::attached(&id, bundle, stdio))
+            .map_err(runtime_error("creating a sandbox"))?;
         sandbox.start(stop.descriptor()).map_err(runtime_error("starting the workload"))?;
-        let (reader, output) = (Some(reader), Vec::new());
-        let mut session = Self { sandbox, orders, reader, output, exit: None, stop };
+        let mut session = Self { sandbox, orders, output, exit: None, stop };
         match session.line(timeout)? {
-            line if line == GREETING => Ok(session),
+            line if line == READY.trim_end() => Ok(session),
             output => Err(SampleError::Output { output }),
         }
     }
@@ -91,12 +76,11 @@ impl<'a> Session<'a> {
     fn line(&mut self, timeout: Duration) -> Result<String, SampleError> {
         let deadline = Deadline::now() + timeout;
         loop {
-            if let Some(end) = self.output.iter().position(|&byte| byte == b'\n') {
-                let line: Vec<u8> = self.output.drain(..=end).collect();
-                return Ok(String::from_utf8_lossy(&line[..end]).into_owned());
+            if let Some(line) = self.output.take_line() {
+                return Ok(line);
             }
             if let Some(exit) = self.exit {
-                let output = String::from_utf8_lossy(&self.output).into_owned();
+                let output = self.output.take_text();
                 return Err(SampleError::Failed { code: exit.code(), output });
             }
             if self.stop.requested() {
@@ -112,11 +96,7 @@ impl<'a> Session<'a> {
 
     /// Waits for something to happen and carries it.
     fn pump(&mut self, left: Duration) -> Result<(), SampleError> {
-        let fds = [
-            self.reader.as_ref().map(AsFd::as_fd),
-            Some(self.sandbox.event_fd()),
-            self.stop.descriptor(),
-        ];
+        let fds = [self.output.fd(), Some(self.sandbox.event_fd()), self.stop.descriptor()];
         let [output, event, _] = wait_readable(fds, Some(left)).map_err(SampleError::Pipe)?;
         if event {
             self.exit = self
@@ -125,25 +105,10 @@ impl<'a> Session<'a> {
                 .map_err(runtime_error("waiting for the workload"))?;
         }
         if output || self.exit.is_some() {
-            self.read()?;
+            self.output.read().map_err(SampleError::Pipe)?;
         }
-        Ok(())
-    }
-
-    /// Reads what is there without waiting.
-    fn read(&mut self) -> Result<(), SampleError> {
-        let mut buffer = [0; 4096];
-        while let Some(reader) = &mut self.reader {
-            match reader.read(&mut buffer) {
-                Ok(0) => self.reader = None,
-                Ok(count) if self.output.len() < MAX_OUTPUT => {
-                    self.output.extend_from_slice(&buffer[..count]);
-                }
-                Ok(_) => return Err(SampleError::Output { output: String::new() }),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(SampleError::Pipe(error)),
-            }
+        if self.output.is_full() {
+            return Err(SampleError::Output { output: String::new() });
         }
         Ok(())
     }

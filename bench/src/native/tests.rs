@@ -3,7 +3,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use bulkhead_runtime::{Bundle, ExitStatus, Instant, Rootfs, Signal, Stdio};
+use bulkhead_runtime::{Bundle, ExitStatus, Rootfs, Signal, Stdio};
 use oci_spec::runtime::{ProcessBuilder, SpecBuilder};
 
 use super::*;
@@ -28,14 +28,7 @@ fn bundle(layers: &[&tempfile::TempDir], args: &[&str]) -> Bundle {
 
 fn create(bundle: &Bundle, stdio: Stdio) -> Result<Box<dyn Sandbox>, Error> {
     let id = SandboxId::random().unwrap();
-    NativeRuntime.create(Create {
-        id: &id,
-        bundle,
-        stdio,
-        lifetime: Lifetime::Attached,
-        init: false,
-        requested: Instant::now(),
-    })
+    NativeRuntime.create(Create::attached(&id, bundle, stdio))
 }
 
 /// Runs the bundle to its end.

@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bulkhead_bench::peers::OciRuntime;
-use bulkhead_runtime::{
-    Bundle, Create, Error, Instant, Lifetime, Rootfs, Runtime, Sandbox, SandboxId, Stdio,
-};
+use bulkhead_runtime::{Bundle, Create, Error, Rootfs, Runtime, Sandbox, SandboxId, Stdio};
 use oci_spec::runtime::{
     LinuxMemoryBuilder, LinuxPidsBuilder, LinuxResourcesBuilder, ProcessBuilder, Spec,
 };
@@ -87,14 +85,7 @@ impl Lab {
         stdio: Stdio,
     ) -> Result<Box<dyn Sandbox>, Error> {
         fs::create_dir_all(self.sandboxes()).unwrap();
-        runtime.create(Create {
-            id: &self.id,
-            bundle,
-            stdio,
-            lifetime: Lifetime::Attached,
-            init: false,
-            requested: Instant::now(),
-        })
+        runtime.create(Create::attached(&self.id, bundle, stdio))
     }
 
     /// Fails the case if anything of its sandbox is left.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant as Deadline};
 use bulkhead_image::Image;
 use bulkhead_image::spec::RunOptions;
 use bulkhead_runtime::{
-    Bundle, Clock, Create, Exit, Instant, Isolation, Lifetime, Sandbox, SandboxId, Signal,
-    Stdio, Timeline,
+    Bundle, Clock, Create, Exit, Instant, Isolation, Sandbox, SandboxId, Signal, Stdio,
+    Timeline,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -36,14 +36,8 @@ pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<Exit
     };
     let runtime = context.runtime(isolation, args.kernel.as_deref())?;
     let (_image, bundle) = bundle(context, args, isolation, &id)?;
-    let mut sandbox = runtime.create(Create {
-        id: &id,
-        bundle: &bundle,
-        stdio: Stdio::inherit()?,
-        lifetime: Lifetime::Attached,
-        init: args.init,
-        requested,
-    })?;
+    let request = Create::attached(&id, &bundle, Stdio::inherit()?);
+    let mut sandbox = runtime.create(Create { init: args.init, requested, ..request })?;
     let outcome = sandbox
         .start(Some(signals.as_fd()))
         .map_err(Failure::from)

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use bulkhead_container::{ContainerRuntime, seccomp};
 use bulkhead_runtime::{
-    Bundle, Create, Error, Exit, Instant, Lifetime, Rootfs, Runtime, Sandbox, SandboxId, Stdio,
+    Bundle, Create, Error, Exit, Rootfs, Runtime, Sandbox, SandboxId, Stdio,
 };
 use oci_spec::runtime::{
     LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespaceBuilder, LinuxNamespaceType,
@@ -74,14 +74,7 @@ impl Host {
         bundle: &Bundle,
         stdio: Stdio,
     ) -> Result<Box<dyn Sandbox>, Error> {
-        self.runtime.create(Create {
-            id,
-            bundle,
-            stdio,
-            lifetime: Lifetime::Attached,
-            init: false,
-            requested: Instant::now(),
-        })
+        self.runtime.create(Create::attached(id, bundle, stdio))
     }
 
     /// Runs a bundle to its end.
