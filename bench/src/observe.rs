@@ -14,6 +14,7 @@ use bulkhead_runtime::{
 
 use crate::isolation::witness::Witness;
 use crate::poll::wait_readable;
+use crate::statistics::real;
 use crate::stop::Stop;
 
 /// What was observed.
@@ -95,15 +96,13 @@ pub fn observe(
     // The calls of a workload that came to its end are those it always makes.
     let ended = timed.exit.is_some() && counted.exit.is_some();
     let during = if ended { timed.ran } else { counted.ran };
-    #[expect(clippy::cast_precision_loss, reason = "a count below 2^53")]
-    let calls = counted.calls as f64;
     Ok(Observation {
         start: timed.start,
         ran: timed.ran,
         exit_code: timed.exit.map(|exit| exit.code()),
         peak_memory_bytes: timed.usage.memory_peak_bytes,
         system_calls: counted.calls,
-        system_calls_per_second: calls / during.as_secs_f64().max(f64::EPSILON),
+        system_calls_per_second: real(counted.calls) / during.as_secs_f64().max(f64::EPSILON),
     })
 }
 

@@ -16,7 +16,7 @@ use crate::progress::Progress;
 use crate::resume::{self, ResumeError};
 use crate::sampling::Stopped;
 use crate::sandbox::Contender;
-use crate::statistics::{Generator, median};
+use crate::statistics::{Generator, median, real};
 use crate::stop::Stop;
 use crate::summary::Summary;
 use crate::workloads::{Bench, Samples, Tracks, Workload};
@@ -315,11 +315,10 @@ fn note_emulation(
     if let (Some(kvm), Some(kind)) = (&mut host.kvm, measured) {
         kvm.emulates_guest_kernel = kind == VirtualisationKind::Emulated;
     }
-    #[expect(clippy::cast_precision_loss, reason = "counts below 2^53")]
     let counted: Vec<f64> = boot
         .iter()
         .filter_map(|sample| sample.kvm.get("insn_emulation"))
-        .map(|&count| count as f64)
+        .map(|&count| real(count))
         .collect();
     if let (Some(kvm), Some(emulated)) = (&mut host.kvm, median(&counted)) {
         kvm.emulates_guest_kernel = emulated > EMULATED_KERNEL_INSTRUCTIONS;

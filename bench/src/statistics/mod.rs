@@ -55,10 +55,10 @@ pub const MIN_FOR_INTERVAL: usize = 6;
 /// samples for the 90th percentile, 200 for the 99th.
 pub const MIN_BEYOND_QUANTILE: f64 = 2.0;
 
-/// A count as a number to calculate with.
+/// A count, or an amount of nanoseconds or bytes, as a number to calculate with.
 ///
-/// Counts here are far below 2^53, up to which every integer is exact.
+/// Those of the harness are far below 2^53, up to which every integer is exact.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-pub(crate) fn real(count: usize) -> f64 {
-    count as f64
+pub(crate) fn real(value: impl TryInto<i64>) -> f64 {
+    value.try_into().unwrap_or(i64::MAX) as f64
 }

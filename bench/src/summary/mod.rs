@@ -12,7 +12,7 @@ use series::Series;
 
 use crate::statistics::{
     Generator, Interval, compare, fit_line, median, median_absolute_deviation, median_interval,
-    outliers, quantile, supports_quantile,
+    outliers, quantile, real, supports_quantile,
 };
 use crate::workloads::Samples;
 
@@ -133,10 +133,10 @@ impl Summary<'_> {
             let mut private = Vec::new();
             for sample in samples {
                 let count = f64::from(sample.count);
-                used.push((count, signed_to_real(sample.used_bytes)));
-                pss.push((count, to_real(total(&sample.pss_bytes))));
+                used.push((count, real(sample.used_bytes)));
+                pss.push((count, real(total(&sample.pss_bytes))));
                 if !sample.private_bytes.is_empty() {
-                    private.push((count, to_real(total(&sample.private_bytes))));
+                    private.push((count, real(total(&sample.private_bytes))));
                 }
             }
             fits.extend(fit(runtime, "used_bytes", &used));
@@ -163,16 +163,6 @@ fn fit(runtime: &str, metric: &str, points: &[(f64, f64)]) -> Option<Fit> {
         intercept: line.intercept,
         n: points.len(),
     })
-}
-
-#[expect(clippy::cast_precision_loss, reason = "nanoseconds and bytes below 2^53")]
-fn to_real(value: u64) -> f64 {
-    value as f64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "bytes below 2^53")]
-fn signed_to_real(value: i64) -> f64 {
-    value as f64
 }
 
 #[cfg(test)]

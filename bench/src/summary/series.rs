@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use bulkhead_runtime::Clock;
 
-use super::{Summary, to_real};
+use super::Summary;
+use crate::statistics::real;
 
 /// KVM counters that are summarised; all of them are kept with the samples.
 const KVM_COUNTERS: [&str; 2] = ["exits", "insn_emulation"];
@@ -57,7 +58,7 @@ impl Summary<'_> {
         let counted = self.samples.boot.iter().filter(|sample| !sample.warm_up);
         let columns = self.group(counted.filter_map(|sample| {
             let at = sample.clocks_ns.get(clock.as_str())?;
-            Some((sample.runtime.as_str(), sample.block, to_real(*at)))
+            Some((sample.runtime.as_str(), sample.block, real(*at)))
         }));
         Series {
             workload: "boot",
@@ -70,7 +71,7 @@ impl Summary<'_> {
     fn kvm_counter<'s>(&'s self, name: &'s str) -> Series<'s> {
         let counted = self.samples.boot.iter().filter(|sample| !sample.warm_up);
         let columns = self.group(counted.filter_map(|sample| {
-            Some((sample.runtime.as_str(), sample.block, to_real(*sample.kvm.get(name)?)))
+            Some((sample.runtime.as_str(), sample.block, real(*sample.kvm.get(name)?)))
         }));
         Series { workload: "boot", metric: name.into(), unit: "count", columns }
     }

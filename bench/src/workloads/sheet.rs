@@ -8,6 +8,7 @@ use bulkhead_reports::schema::Measurement;
 
 use super::Samples;
 use crate::sampling::Slot;
+use crate::statistics::real;
 
 /// What a line of the probe counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,11 +82,6 @@ impl<'s> Sheet<'s> {
             value,
         });
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "nanoseconds and bytes below 2^53")]
-fn real(value: u64) -> f64 {
-    value as f64
 }
 
 #[cfg(test)]

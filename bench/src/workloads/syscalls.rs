@@ -9,6 +9,7 @@ use bulkhead_reports::schema::OperationSample;
 use super::{Bench, Samples, Taking, Workload, lines};
 use crate::sampling::Stopped;
 use crate::sandbox::SampleError;
+use crate::statistics::real;
 
 /// Runs the probe's stopwatch in fresh sandboxes, once in each, so that samples
 /// are independent of each other.
@@ -51,18 +52,13 @@ fn keep(line: Line, runtime: &str, block: u32, samples: &mut Samples) {
             block,
             operation: line.operation,
             iterations,
-            ns_per_operation: per_iteration(total_ns, iterations),
+            ns_per_operation: real(total_ns) / real(iterations),
         }),
         Outcome::Failed { errno } => {
             let error = io::Error::from_raw_os_error(errno);
             samples.omit(&line.operation, runtime, format!("it failed inside: {error}"));
         }
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "both are far below 2^53")]
-fn per_iteration(total_ns: u64, iterations: u64) -> f64 {
-    total_ns as f64 / iterations as f64
 }
 
 #[cfg(test)]
