@@ -5,6 +5,8 @@
 //! milliseconds, which would be reported as the wall's. So the program begins
 //! here (`probe_begin` in `main.rs`): a verb that needs nothing is done at once with
 //! system calls of our own, and for anything else the C library starts as usual.
+//! Unoptimised code cannot run that early (`build.rs`); there, `main` comes here
+//! first.
 //!
 //! Nothing here may call into the C library, also not by way of a memory copy
 //! or comparison that the compiler recognises: its functions are not bound yet.
@@ -12,16 +14,23 @@
 
 use std::arch::asm;
 
+use crate::line::{HELLO, READY};
+
 /// x86-64 system call numbers (asm/unistd_64.h).
 const SYS_WRITE: usize = 1;
 const SYS_RT_SIGPROCMASK: usize = 14;
 const SYS_RT_SIGTIMEDWAIT: usize = 128;
 const SYS_EXIT_GROUP: usize = 231;
 
-const TRUE: u64 = pack(b"true");
-const HELLO: u64 = pack(b"hello");
-const IDLE: u64 = pack(b"idle");
-const EXIT: u64 = pack(b"exit");
+/// The verbs.
+const TRUE_VERB: u64 = pack(b"true");
+const HELLO_VERB: u64 = pack(b"hello");
+const IDLE_VERB: u64 = pack(b"idle");
+const EXIT_VERB: u64 = pack(b"exit");
+
+/// What they write.
+const HELLO_TEXT: u64 = pack(HELLO.as_bytes());
+const READY_TEXT: u64 = pack(READY.as_bytes());
 
 const STDOUT: usize = 1;
 const FAILURE: usize = 1;
@@ -38,26 +47,22 @@ const INT_AND_TERM: u64 = (1 << (2 - 1)) | (1 << (15 - 1));
 ///
 /// # Safety
 ///
-/// `stack` is the stack pointer a program begins with: the number of arguments,
-/// then a pointer to each (System V ABI, AMD64 supplement, 3.4.1).
+/// `arguments` points to `count` pointers to terminated strings, the program's
+/// name first.
 #[inline(never)]
-pub unsafe extern "C" fn run(stack: *const usize) {
-    // SAFETY: the caller's promise; there is an argument wherever one is read,
-    // because the number says so.
-    let (count, verb) = unsafe {
-        let count = *stack;
-        if count < 2 {
-            return;
-        }
-        (count, word(*stack.add(2) as *const u8))
-    };
+pub unsafe extern "C" fn run(count: usize, arguments: *const *const u8) {
+    if count < 2 {
+        return;
+    }
+    // SAFETY: the second argument exists.
+    let verb = unsafe { word(*arguments.add(1)) };
     match (count, verb) {
-        (2, TRUE) => exit(0),
-        (2, HELLO) => exit(say(pack(b"hello\n"), 6)),
-        (2, IDLE) => exit(idle()),
-        (3, EXIT) => {
+        (2, TRUE_VERB) => exit(0),
+        (2, HELLO_VERB) => exit(say(HELLO_TEXT, HELLO.len())),
+        (2, IDLE_VERB) => exit(idle()),
+        (3, EXIT_VERB) => {
             // SAFETY: the third argument exists.
-            let code = unsafe { number(*stack.add(3) as *const u8) };
+            let code = unsafe { number(*arguments.add(2)) };
             if let Some(code) = code {
                 exit(code);
             }
@@ -142,7 +147,7 @@ fn idle() -> usize {
         if call(SYS_RT_SIGPROCMASK, [SIG_BLOCK, set, 0, SIGNAL_SET_BYTES]) != 0 {
             return FAILURE;
         }
-        if say(pack(b"ready\n"), 6) != 0 {
+        if say(READY_TEXT, READY.len()) != 0 {
             return FAILURE;
         }
         // Without a time limit it fails only when another signal interrupts it.
