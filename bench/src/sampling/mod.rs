@@ -4,21 +4,22 @@
 //! down halfway would then have slowed down only some of them. Every block
 //! contains every runtime, in an order drawn anew.
 
+mod order;
+mod pace;
+mod tally;
+
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
-use rand::seq::SliceRandom;
 
 use crate::profile::Blocks;
 use crate::sandbox::SampleError;
 use crate::statistics::Generator;
 use crate::stop::Stop;
+use order::{block_order, weights};
+use pace::Pace;
 
-/// Failures in a row after which a runtime is no longer tried.
-const MAX_FAILURES_IN_A_ROW: u32 = 3;
-
-/// Part of the slowest runtime's time that a faster one may use in a block.
-const SHARE_OF_SLOWEST: u32 = 4;
+pub use tally::Tally;
 
 /// Where a sample stands in the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,42 +32,6 @@ pub struct Slot {
     pub position: u32,
     /// To be kept, but not counted.
     pub warm_up: bool,
-}
-
-/// How it went with one runtime.
-#[derive(Debug, Clone, Default)]
-pub struct Tally {
-    /// Samples attempted.
-    pub attempts: u32,
-    /// Those that failed.
-    pub failures: u32,
-    /// What the first failure said, with its causes.
-    pub first_failure: Option<String>,
-    failures_in_a_row: u32,
-    /// Shortest sample so far.
-    cost: Option<Duration>,
-}
-
-impl Tally {
-    /// It fails every time and is no longer tried.
-    pub fn given_up(&self) -> bool {
-        self.failures_in_a_row >= MAX_FAILURES_IN_A_ROW
-    }
-
-    fn record(&mut self, result: Result<(), SampleError>, cost: Duration) {
-        self.attempts += 1;
-        match result {
-            Ok(()) => {
-                self.failures_in_a_row = 0;
-                self.cost = Some(self.cost.map_or(cost, |before| before.min(cost)));
-            }
-            Err(error) => {
-                self.failures += 1;
-                self.failures_in_a_row += 1;
-                self.first_failure.get_or_insert_with(|| crate::chain(&error));
-            }
-        }
-    }
 }
 
 /// The run was asked to stop; what was measured until then is kept.
@@ -117,12 +82,7 @@ impl Interleaving<'_> {
 
     /// Blocks there will be in all if they go on taking as long.
     pub fn expected(&self, track: &Track) -> u32 {
-        let mut end = self.pace(track);
-        while end.another() {
-            end.elapsed += end.per_block;
-            end.done += 1;
-        }
-        end.done
+        self.pace(track).expected()
     }
 
     fn pace(&self, track: &Track) -> Pace {
@@ -181,66 +141,10 @@ impl Interleaving<'_> {
     }
 }
 
-/// Decides how many blocks are run.
-#[derive(Debug, Clone, Copy)]
-struct Pace {
-    blocks: Blocks,
-    /// Blocks done, warm-up included.
-    done: u32,
-    elapsed: Duration,
-    per_block: Duration,
-}
-
-impl Pace {
-    fn another(&self) -> bool {
-        let counted = self.done.saturating_sub(self.blocks.warm_up);
-        let limit = if counted >= self.blocks.max {
-            return false;
-        } else if counted < self.blocks.min {
-            self.blocks.budget.saturating_mul(2)
-        } else {
-            self.blocks.budget
-        };
-        // Without a counted block the workload would have no result at all.
-        counted == 0 || self.elapsed.saturating_add(self.per_block) <= limit
-    }
-}
-
-/// Samples of each runtime in the next block: one, more for those much faster
-/// than the slowest, none for those given up.
-fn weights(tallies: &[Tally], max: u32) -> Vec<u32> {
-    let slowest = tallies.iter().filter(|tally| !tally.given_up()).filter_map(|t| t.cost).max();
-    tallies
-        .iter()
-        .map(|tally| match (slowest, tally.cost) {
-            _ if tally.given_up() => 0,
-            (Some(slowest), Some(cost)) => {
-                let share = slowest / SHARE_OF_SLOWEST;
-                let fitting = share.as_nanos() / cost.as_nanos().max(1);
-                u32::try_from(fitting).unwrap_or(u32::MAX).clamp(1, max.max(1))
-            }
-            _ => 1,
-        })
-        .collect()
-}
-
-/// Every runtime as often as its weight says, shuffled.
-fn block_order(weights: &[u32], generator: &mut Generator) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..)
-        .zip(weights)
-        .flat_map(|(runtime, &weight)| (0..weight).map(move |_| runtime))
-        .collect();
-    order.shuffle(generator);
-    order
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use std::sync::atomic::{AtomicBool, Ordering};
-
-    const SECOND: Duration = Duration::from_secs(1);
 
     const BLOCKS: Blocks =
         Blocks { warm_up: 1, min: 3, max: 5, budget: Duration::from_secs(3600), max_weight: 1 };
@@ -373,46 +277,5 @@ mod tests {
             .unwrap();
         order.sort_unstable();
         assert_eq!(order, [0, 1, 1, 2]);
-    }
-
-    fn tally(cost: Option<Duration>) -> Tally {
-        Tally { cost, ..Tally::default() }
-    }
-
-    #[test]
-    fn fast_runtimes_are_sampled_more_often() {
-        let tallies = [tally(Some(8 * SECOND)), tally(Some(SECOND)), tally(Some(SECOND / 100))];
-        assert_eq!(weights(&tallies, 20), [1, 2, 20]);
-        assert_eq!(weights(&[tally(None), tally(Some(SECOND))], 20), [1, 1]);
-        let lost = Tally { failures_in_a_row: MAX_FAILURES_IN_A_ROW, ..tally(Some(SECOND)) };
-        assert_eq!(weights(&[lost, tally(None)], 20), [0, 1]);
-    }
-
-    #[test]
-    fn the_budget_decides_between_least_and_most() {
-        let blocks =
-            Blocks { warm_up: 1, min: 6, max: 30, budget: 100 * SECOND, max_weight: 1 };
-        let total = |per_block: Duration| {
-            let track = Track { begun: 1, finished: 1, elapsed: per_block, ..Track::default() };
-            interleaving(blocks, &AtomicBool::new(false)).expected(&track) - blocks.warm_up
-        };
-        assert_eq!(total(SECOND), 30, "never more than the most");
-        assert_eq!(total(10 * SECOND), 9, "as many as fit");
-        assert_eq!(total(20 * SECOND), 6, "beyond the budget for the least");
-        assert_eq!(total(50 * SECOND), 3, "but never twice the budget");
-        assert_eq!(total(500 * SECOND), 1, "one result in any case");
-    }
-
-    proptest! {
-        #[test]
-        fn a_block_is_a_shuffle_of_its_weights(
-            weights in proptest::collection::vec(0_u32..9, 1..6), seed: u64,
-        ) {
-            let order = block_order(&weights, &mut Generator::seed_from_u64(seed));
-            for (runtime, &weight) in weights.iter().enumerate() {
-                let times = order.iter().filter(|&&other| other == runtime).count();
-                prop_assert_eq!(times, weight as usize);
-            }
-        }
     }
 }
