@@ -1,6 +1,8 @@
 //! The `bulkhead` program: parse, call, print. What is done is in the crates of
 //! the workspace; what is said is here.
 
+#![deny(clippy::print_stdout, reason = "`stdout` knows what a reader that is gone means")]
+
 mod args;
 mod contenders;
 mod context;
@@ -11,6 +13,7 @@ mod payload;
 mod privileges;
 mod progress;
 mod signals;
+mod stdout;
 mod verbs;
 
 use std::process::ExitCode;

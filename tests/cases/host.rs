@@ -1,7 +1,11 @@
 //! Verbs that start no sandbox.
 
+use std::fs::File;
+use std::io;
+use std::process::Stdio;
+
 use crate::images::BUSYBOX;
-use crate::lab::{Lab, Wall};
+use crate::lab::{Lab, Wall, wait_until};
 
 pub fn doctor_says_what_is_here(lab: &Lab, _: Wall) {
     let doctor = lab.verb(&["doctor", "--format", "json"]);
@@ -44,4 +48,38 @@ pub fn images_come_and_go(lab: &Lab, _: Wall) {
     lab.verb(&["image", "inspect", "passing:v1"]).expect_error(1, "passing:v1");
     // The other image shares its layer and still runs.
     lab.run(Wall::Container, &[BUSYBOX, "true"]).expect_code(0);
+}
+
+pub fn a_reader_that_goes_away_is_no_failure(lab: &Lab, _: Wall) {
+    let results =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../reports/tests/fixtures/v1/results.json");
+    let verbs: [&[&str]; 10] = [
+        &["doctor"],
+        &["image", "ls"],
+        &["image", "inspect", BUSYBOX],
+        &["kernel", "ls", "--format", "json"],
+        &["gc", "--format", "json"],
+        &["report", results, "--format", "json"],
+        &["compare", results, results],
+        &["advise", "--results", results, "--trust", "own"],
+        &["completions", "bash"],
+        &["--help"],
+    ];
+    for verb in verbs {
+        let heard = lab.verb(verb);
+        let (reader, writer) = io::pipe().expect("a pipe");
+        drop(reader);
+        let mut unheard = lab.command(verb);
+        let mut child = unheard.stdout(writer).stderr(Stdio::piped()).spawn().expect("started");
+        let status = wait_until(&mut child, std::time::Duration::from_secs(60));
+        let said = io::read_to_string(child.stderr.take().expect("piped")).expect("text");
+        assert_eq!(status.code(), heard.code, "{verb:?}: {said}");
+        assert!(!said.contains("panicked"), "{verb:?}: {said}");
+    }
+    let full = File::options().write(true).open("/dev/full").expect("a full device");
+    let mut unwritten = lab.command(["image", "ls"]);
+    let output = unwritten.stdout(full).output().expect("started");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("cannot write to standard output"), "{said}");
 }

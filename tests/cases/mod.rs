@@ -83,7 +83,12 @@ pub fn all() -> Vec<Case> {
             a_kernel_that_does_not_boot_is_reported,
             a_missing_disk_is_reported,
         }
-        NEITHER: host { doctor_says_what_is_here, help_and_completions_exist, images_come_and_go }
+        NEITHER: host {
+            doctor_says_what_is_here,
+            help_and_completions_exist,
+            images_come_and_go,
+            a_reader_that_goes_away_is_no_failure,
+        }
         CONTAINER: advise {
             hostile_code_gets_a_microvm,
             needs_come_from_a_file_and_flags_go_first,

@@ -30,7 +30,8 @@ Examples:
 Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted. `bulkhead run` passes the
 workload's exit code on (128+n when signal n killed it) and follows docker for its own:
 125 when the sandbox failed, 126 when the command cannot be executed, 127 when it is not
-found; 124 when --timeout ran out.")]
+found; 124 when --timeout ran out. A reader of the output that goes away (`| head -1`) is no
+failure.")]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,

@@ -18,6 +18,7 @@ use crate::args::{AdviseArgs, NeedsArgs, PrivilegeArgs, TrustArgs};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::signals::Signals;
+use crate::stdout;
 
 /// The last complete results, beside the images: advice is asked for in any
 /// directory, and a report may have been moved.
@@ -30,9 +31,9 @@ pub fn run(context: &Context, args: &AdviseArgs) -> Result<ExitCode, Failure> {
     }
     let advice = advise(context, &needs, args.results.as_deref())?;
     if args.output.is_json() {
-        println!("{}", serde_json::to_string_pretty(&advice)?);
+        stdout::json(&advice)?;
     } else {
-        print!("{}", advice.text());
+        stdout::text(&advice.text())?;
     }
     Ok(ExitCode::SUCCESS)
 }

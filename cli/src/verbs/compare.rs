@@ -8,6 +8,7 @@ use bulkhead_reports::{self as reports, comparison};
 
 use crate::args::{CompareArgs, Rendering};
 use crate::failure::{Failure, code};
+use crate::stdout;
 
 pub fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
     let (before, after) = (reports::load(&args.before)?, reports::load(&args.after)?);
@@ -25,7 +26,7 @@ pub fn run(args: &CompareArgs) -> Result<ExitCode, Failure> {
     if let Some(path) = &args.html {
         reports::write_atomically(path, comparison::html(&compared).as_bytes())?;
     }
-    print!("{}", rendered(&compared, args.format)?);
+    stdout::text(&rendered(&compared, args.format)?)?;
     let Some(threshold) = args.fail_on_regression else { return Ok(ExitCode::SUCCESS) };
     let regressions = compared.regressions(threshold);
     for change in &regressions {

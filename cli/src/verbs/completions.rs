@@ -1,6 +1,5 @@
 //! `bulkhead completions`: a script for the user's shell.
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
@@ -8,10 +7,11 @@ use clap_complete::{Shell, generate};
 
 use crate::args::Cli;
 use crate::failure::Failure;
+use crate::stdout;
 
 pub fn run(shell: Shell) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     generate(shell, &mut Cli::command(), "bulkhead", &mut script);
-    io::Write::write_all(&mut io::stdout(), &script)?;
+    stdout::bytes(&script)?;
     Ok(ExitCode::SUCCESS)
 }

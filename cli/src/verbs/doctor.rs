@@ -15,6 +15,7 @@ use crate::args::DoctorArgs;
 use crate::context::Context;
 use crate::failure::{Failure, chain, code};
 use crate::packages;
+use crate::stdout;
 
 /// One thing looked at.
 #[derive(Debug, Serialize)]
@@ -43,22 +44,23 @@ pub fn run(context: &Context, args: &DoctorArgs) -> Result<ExitCode, Failure> {
     checks.extend(context.walls()?.iter().map(|wall| available(&**wall)));
     let diagnosis = Diagnosis { checks };
     if args.output.is_json() {
-        println!("{}", serde_json::to_string_pretty(&diagnosis)?);
+        stdout::json(&diagnosis)?;
     } else {
-        print(&diagnosis);
+        print(&diagnosis)?;
     }
     let healthy = diagnosis.checks.iter().all(|check| check.ok);
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::from(code::FAILURE) })
 }
 
-fn print(diagnosis: &Diagnosis) {
+fn print(diagnosis: &Diagnosis) -> Result<(), Failure> {
     for check in &diagnosis.checks {
         let mark = if check.ok { "ok     " } else { "MISSING" };
-        println!("{mark}  {:<12}  {}", check.name, check.found);
+        stdout::line(format_args!("{mark}  {:<12}  {}", check.name, check.found))?;
         if let Some(hint) = &check.hint {
-            println!("{:>23}{hint}", "hint: ");
+            stdout::line(format_args!("{:>23}{hint}", "hint: "))?;
         }
     }
+    Ok(())
 }
 
 /// Which kind of KVM, which decides what microVM figures mean here.

@@ -7,6 +7,7 @@ use bulkhead_runtime::state;
 use crate::args::GcArgs;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::stdout;
 
 pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode, Failure> {
     let mut found = Vec::new();
@@ -15,7 +16,7 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode, Failure> {
         if args.output.is_json() {
             found.push(serde_json::json!({ "id": id.to_string(), "wall": wall }));
         } else {
-            println!("{id} ({wall})");
+            stdout::line(format_args!("{id} ({wall})"))?;
         }
         if args.dry_run {
             continue;
@@ -34,7 +35,7 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode, Failure> {
         context.store().collect_garbage()?;
     }
     if args.output.is_json() {
-        println!("{}", serde_json::to_string_pretty(&found)?);
+        stdout::json(&found)?;
     }
     Ok(ExitCode::SUCCESS)
 }

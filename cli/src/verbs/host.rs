@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::args::Output;
 use crate::failure::{Failure, chain};
+use crate::stdout;
 
 /// The profile and the machine it belongs to.
 #[derive(Debug, Serialize)]
@@ -25,9 +26,9 @@ pub fn run(output: &Output) -> Result<ExitCode, Failure> {
     let host = bulkhead_bench::host::describe();
     if output.is_json() {
         let profiled = Profiled { host: &host, virtualisation: &profile };
-        println!("{}", serde_json::to_string_pretty(&profiled)?);
+        stdout::json(&profiled)?;
     } else {
-        print!("{}", bulkhead_reports::virtualisation::text(&profile, &host));
+        stdout::text(&bulkhead_reports::virtualisation::text(&profile, &host))?;
     }
     Ok(ExitCode::SUCCESS)
 }

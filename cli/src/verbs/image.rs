@@ -8,6 +8,7 @@ use crate::args::{ImageVerb, ImportArgs};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::progress::Bar;
+use crate::stdout;
 
 pub fn run(context: &Context, verb: &ImageVerb) -> Result<ExitCode, Failure> {
     let store = context.store();
@@ -46,7 +47,7 @@ fn import(store: &Store, args: &ImportArgs) -> Result<(), Failure> {
     bar.clear();
     for import in imported? {
         for name in &import.names {
-            println!("{name} {}", import.image.digest());
+            stdout::line(format_args!("{name} {}", import.image.digest()))?;
         }
     }
     Ok(())
@@ -65,15 +66,14 @@ fn list(store: &Store, json: bool) -> Result<(), Failure> {
                 })
             })
             .collect();
-        println!("{}", serde_json::to_string_pretty(&rows)?);
-        return Ok(());
+        return stdout::json(&rows);
     }
-    println!("{:<40} {:<20} {:>12}", "NAME", "DIGEST", "SIZE");
+    stdout::line(format_args!("{:<40} {:<20} {:>12}", "NAME", "DIGEST", "SIZE"))?;
     for listed in &images {
         let digest = listed.image.digest().to_string();
         let short = digest.get(..19).unwrap_or(&digest);
         let size = indicatif::BinaryBytes(listed.image.size_bytes()).to_string();
-        println!("{:<40} {short:<20} {size:>12}", listed.name.to_string());
+        stdout::line(format_args!("{:<40} {short:<20} {size:>12}", listed.name.to_string()))?;
     }
     Ok(())
 }
@@ -81,7 +81,7 @@ fn list(store: &Store, json: bool) -> Result<(), Failure> {
 fn remove(store: &Store, images: &[String]) -> Result<(), Failure> {
     for image in images {
         for name in store.remove(image)? {
-            println!("{name}");
+            stdout::line(name)?;
         }
     }
     store.collect_garbage()?;
@@ -97,6 +97,5 @@ fn inspect(image: &Image) -> Result<(), Failure> {
         "layers": layers,
         "size_bytes": image.size_bytes(),
     });
-    println!("{}", serde_json::to_string_pretty(&shown)?);
-    Ok(())
+    stdout::json(&shown)
 }

@@ -11,15 +11,16 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::packages;
 use crate::progress::Bar;
+use crate::stdout;
 
 pub fn run(context: &Context, verb: &KernelVerb) -> Result<ExitCode, Failure> {
     match verb {
         KernelVerb::Build { packages } => {
-            println!("{}", ensure(context, packages.no_install)?.path.display());
+            stdout::line(ensure(context, packages.no_install)?.path.display())?;
         }
         KernelVerb::Ls { output } => list(context, output.is_json())?,
         KernelVerb::Import { path } => {
-            println!("{}", context.kernels().import(path)?.path.display());
+            stdout::line(context.kernels().import(path)?.path.display())?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -58,17 +59,17 @@ impl Progress for Drawn {
 fn list(context: &Context, json: bool) -> Result<(), Failure> {
     let kernels = context.kernels().list()?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&kernels)?);
-        return Ok(());
+        return stdout::json(&kernels);
     }
-    println!("{:<36} {:<20} {:<10} PATH", "NAME", "RELEASE", "ORIGIN");
+    stdout::line(format_args!("{:<36} {:<20} {:<10} PATH", "NAME", "RELEASE", "ORIGIN"))?;
     for kernel in &kernels {
         let origin = match kernel.origin {
             Origin::Built { .. } => "built",
             Origin::Imported { .. } => "imported",
         };
         let release = kernel.release.as_deref().unwrap_or("-");
-        println!("{:<36} {release:<20} {origin:<10} {}", kernel.name, kernel.path.display());
+        let (name, path) = (&kernel.name, kernel.path.display());
+        stdout::line(format_args!("{name:<36} {release:<20} {origin:<10} {path}"))?;
     }
     Ok(())
 }

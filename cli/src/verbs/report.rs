@@ -7,6 +7,7 @@ use bulkhead_reports::{self as reports, schema::Results};
 
 use crate::args::{Rendering, ReportArgs};
 use crate::failure::Failure;
+use crate::stdout;
 
 pub fn run(args: &ReportArgs) -> Result<ExitCode, Failure> {
     let file = if args.results.is_dir() {
@@ -16,7 +17,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode, Failure> {
     };
     let results = reports::load(&file)?;
     if let Some(format) = args.format {
-        print!("{}", rendered(&results, format)?);
+        stdout::text(&rendered(&results, format)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let beside = file.parent().map_or_else(PathBuf::new, Path::to_owned);
@@ -40,12 +41,11 @@ fn rendered(results: &Results, format: Rendering) -> Result<String, Failure> {
 pub fn present(out: &Path, results: &Results, json: bool) -> Result<(), Failure> {
     let written = reports::write_all(out, results)?;
     if json {
-        print!("{}", rendered(results, Rendering::Json)?);
-        return Ok(());
+        return stdout::json(results);
     }
-    println!("{}", reports::terminal::summary(results));
+    stdout::line(reports::terminal::summary(results))?;
     if let Some(page) = written.last() {
-        println!("Report: {}", page.display());
+        stdout::line(format_args!("Report: {}", page.display()))?;
     }
     Ok(())
 }
