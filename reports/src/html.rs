@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::badge;
-use crate::charts::{Figure, ecdf, memory, phases, price, ratios, strip, surface};
+use crate::charts::{Figure, ecdf, memory, phases, price, ratios, storm, strip, surface};
 use crate::folklore;
 use crate::gaps::{Gap, gaps};
 use crate::glance::{Glance, glance};
@@ -94,7 +94,9 @@ struct Evidence {
 /// A workload without a section of its own.
 struct Workload {
     title: String,
-    ratios: Option<Figure>,
+    chart: Option<Figure>,
+    /// What the chart shows.
+    caption: &'static str,
     table: Table,
 }
 
@@ -175,10 +177,15 @@ fn evidence(view: &View<'_>) -> Evidence {
 }
 
 fn further(view: &View<'_>) -> Vec<Workload> {
-    let workload = |name| Workload {
-        title: workloads::title(name),
-        ratios: ratios::figure(view, name),
-        table: tables::workload(view, name),
+    let workload = |name| {
+        let storm = (name == workloads::STORM).then(|| storm::figure(view)).flatten();
+        let caption = if storm.is_some() { method::STORM } else { method::RATIOS };
+        Workload {
+            title: workloads::title(name),
+            chart: storm.or_else(|| ratios::figure(view, name)),
+            caption,
+            table: tables::workload(view, name),
+        }
     };
     view.further_workloads().into_iter().map(workload).collect()
 }

@@ -33,6 +33,15 @@ pub const SURFACE: &str = "The system calls that a sandbox's own processes made 
 pub const WORKLOADS: &str = "Medians with their 95 % interval, and below them the ratio to the \
     baseline. Of a speed (MiB/s) the larger figure is the better one.";
 
+/// Under a chart of ratios.
+pub const RATIOS: &str = "A dot is the ratio of medians to the baseline's, the line through it its \
+    95 % interval, on a logarithmic axis; hollow where the two are not told apart.";
+
+/// Under the chart of start storms.
+pub const STORM: &str = "Time from the first request until the last of them has written its first \
+    byte: median and 95 % interval, on two logarithmic axes. A line that rises by as much as the \
+    number does means that the starts wait for each other.";
+
 /// Under the noise floor.
 pub const NOISE: &str = "Each runtime measured as if it were two (A/A). What shows here is the \
     harness and the host, not a wall: a difference below the floor is called not distinguishable.";

@@ -3,8 +3,11 @@
 
 use crate::tables::spaced;
 
+/// The workload that starts many sandboxes at once.
+pub const STORM: &str = "storm";
+
 const TITLES: [(&str, &str); 5] = [
-    ("storm", "Start storm"),
+    (STORM, "Start storm"),
     ("files", "Files"),
     ("compute", "Computing and memory bandwidth"),
     ("lifecycle", "A running sandbox: exec, end and teardown"),

@@ -3,7 +3,8 @@
 
 use super::axis::{Axis, tick_label};
 use super::canvas::{Anchor, Canvas, DrawError, Drawn, Ink, Type, svg};
-use super::{or_note, spread};
+use super::names::{self, End};
+use super::or_note;
 use crate::schema::DensitySample;
 use crate::units::{Unit, float, signed_float};
 use crate::view::{View, Wall};
@@ -64,7 +65,7 @@ fn panel(view: &View<'_>, way: Way) -> Result<String, DrawError> {
             let at = (across.at(f64::from(sample.count)), up.at((way.value)(sample)));
             canvas.dot(at, 3.0, Ink::Series(wall.series), 0.6)?;
         }
-        draw_lines(canvas, lines, &across, &up)
+        draw_lines(canvas, &lines, &across, &up)
     })
 }
 
@@ -105,34 +106,11 @@ fn line<'v, 'a>(view: &View<'a>, wall: &'v Wall<'a>, way: Way) -> Option<Line<'v
 }
 
 /// The lines, each named at its end.
-fn draw_lines(
-    canvas: &Canvas<'_>,
-    lines: Vec<Line<'_, '_>>,
-    across: &Axis,
-    up: &Axis,
-) -> Drawn {
+fn draw_lines(canvas: &Canvas<'_>, lines: &[Line<'_, '_>], across: &Axis, up: &Axis) -> Drawn {
     let at = |(count, bytes): (f64, f64)| (across.at(count), up.at(bytes));
-    for line in &lines {
+    for line in lines {
         canvas.line(at(line.from), at(line.to), Ink::Series(line.wall.series), 2.0)?;
     }
-    // Names of lines that end at the edge share the margin; one that ends early
-    // has its name where it ends.
-    let ends = |line: &Line<'_, '_>| at(line.to).0 > RIGHT - 60.0;
-    let (mut at_edge, early): (Vec<_>, Vec<_>) = lines.into_iter().partition(ends);
-    for line in early {
-        let (x, y) = at(line.to);
-        name(canvas, line.wall, (x + 12.0, y))?;
-    }
-    at_edge.sort_by(|a, b| b.to.1.total_cmp(&a.to.1));
-    let mut places: Vec<f64> = at_edge.iter().map(|line| at(line.to).1).collect();
-    spread(&mut places, 15.0, BOTTOM);
-    for (y, line) in places.into_iter().zip(at_edge) {
-        name(canvas, line.wall, (RIGHT + 10.0, y))?;
-    }
-    Ok(())
-}
-
-fn name(canvas: &Canvas<'_>, wall: &Wall<'_>, (x, y): (f64, f64)) -> Drawn {
-    canvas.dot((x, y), 4.0, Ink::Series(wall.series), 1.0)?;
-    canvas.text(&wall.label, (x + 8.0, y), Anchor::Start, Type::label(Ink::Text))
+    let ends = lines.iter().map(|line| End { wall: line.wall, at: at(line.to) });
+    names::draw(canvas, ends.collect(), RIGHT, BOTTOM)
 }

@@ -8,9 +8,11 @@ pub mod canvas;
 pub mod changes;
 pub mod ecdf;
 pub mod memory;
+mod names;
 pub mod phases;
 pub mod price;
 pub mod ratios;
+pub mod storm;
 pub mod strip;
 pub mod surface;
 
@@ -185,6 +187,19 @@ mod tests {
         }
         results.boot.iter_mut().for_each(|start| start.kvm_at.clear());
         assert!(price::figure(&View::new(&results)).is_none());
+    }
+
+    #[test]
+    fn every_storm_is_a_dot_on_its_runtimes_line() {
+        let results = sample::rich();
+        assert!(storm::figure(&View::new(&sample::results())).is_none());
+        let figure = storm::figure(&View::new(&results)).unwrap();
+        let storms = results.cells.iter().filter(|cell| cell.workload == "storm").count();
+        for chart in [&figure.wide, &figure.narrow] {
+            // One more dot for each name; an interval is a line of its own.
+            assert_eq!(count(chart, "<circle"), storms + results.runtimes.len());
+            assert!(chart.contains("\n16\n") && chart.contains("firecracker"));
+        }
     }
 
     #[test]

@@ -1,0 +1,67 @@
+//! Names at the ends of lines, moved apart where they would cover each other.
+
+use super::canvas::{Anchor, Canvas, Drawn, Ink, Type};
+use super::spread;
+use crate::view::Wall;
+
+/// Height of a name, and the least distance between two.
+const LINE: f64 = 15.0;
+
+/// Room a name takes to the right of its dot.
+const LENGTH: f64 = 104.0;
+
+/// The end of one runtime's line.
+pub struct End<'v, 'a> {
+    /// The runtime.
+    pub wall: &'v Wall<'a>,
+    /// Where its line ends.
+    pub at: (f64, f64),
+}
+
+/// Writes the names: those of lines that end near the chart's right edge share the
+/// margin beside it, one that ends earlier has its name where it ends.
+pub fn draw(canvas: &Canvas<'_>, ends: Vec<End<'_, '_>>, right: f64, bottom: f64) -> Drawn {
+    let (mut margin, mut early): (Vec<_>, Vec<_>) =
+        ends.into_iter().partition(|end| end.at.0 > right - 60.0);
+    margin.sort_by(|a, b| a.at.1.total_cmp(&b.at.1));
+    let mut places: Vec<f64> = margin.iter().map(|end| end.at.1).collect();
+    spread(&mut places, LINE, bottom);
+    for (y, end) in places.into_iter().zip(&margin) {
+        name(canvas, end.wall, (right + 10.0, y))?;
+    }
+    early.sort_by(|a, b| a.at.1.total_cmp(&b.at.1));
+    for (place, end) in apart(early.iter().map(|end| end.at)).into_iter().zip(&early) {
+        name(canvas, end.wall, place)?;
+    }
+    Ok(())
+}
+
+/// Places beside the points, each below those above it that it would cover; the
+/// points come from top to bottom.
+fn apart(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+    let mut placed: Vec<(f64, f64)> = Vec::new();
+    for (x, y) in points {
+        let covers = |other: &&(f64, f64)| (other.0 - (x + 12.0)).abs() < LENGTH;
+        let above = placed.iter().filter(covers).map(|other| other.1 + LINE);
+        let y = above.fold(y, f64::max);
+        placed.push((x + 12.0, y));
+    }
+    placed
+}
+
+fn name(canvas: &Canvas<'_>, wall: &Wall<'_>, (x, y): (f64, f64)) -> Drawn {
+    canvas.dot((x, y), 4.0, Ink::Series(wall.series), 1.0)?;
+    canvas.text(&wall.label, (x + 8.0, y), Anchor::Start, Type::label(Ink::Text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_at_one_place_come_below_each_other() {
+        let points = [(100.0, 50.0), (110.0, 51.0), (400.0, 52.0)];
+        let placed = apart(points.into_iter());
+        assert_eq!(placed, [(112.0, 50.0), (122.0, 65.0), (412.0, 52.0)]);
+    }
+}
