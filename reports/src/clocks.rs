@@ -21,11 +21,21 @@ pub struct Clock {
 }
 
 /// Every clock after `request`, in order.
-pub const CLOCKS: [Clock; 8] = [
+pub const CLOCKS: [Clock; 11] = [
     Clock {
         name: "rootfs_ready",
         phase: "root filesystem",
         meaning: "the image's layers become a tree to enter or a disk to attach",
+    },
+    Clock {
+        name: "memory_mapped",
+        phase: "memory",
+        meaning: "the snapshot's memory is mapped, copy on write (restored microVM only)",
+    },
+    Clock {
+        name: "state_restored",
+        phase: "state",
+        meaning: "processor and devices are as they were saved (restored microVM only)",
     },
     Clock {
         name: "sandbox_created",
@@ -41,6 +51,11 @@ pub const CLOCKS: [Clock; 8] = [
         name: "kernel_done",
         phase: "guest kernel",
         meaning: "the guest kernel boots and starts PID 1 (microVM only)",
+    },
+    Clock {
+        name: "agent_ready",
+        phase: "guest wakes",
+        meaning: "the restored guest's agent answers (restored microVM only)",
     },
     Clock {
         name: "workload_exec",

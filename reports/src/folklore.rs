@@ -5,7 +5,7 @@
 use crate::clocks::START_METRIC;
 use crate::isolation::{Score, score};
 use crate::operations::is_control;
-use crate::schema::{AttemptOutcome, Fit};
+use crate::schema::{AttemptOutcome, Fit, Start};
 use crate::units::{Unit, many, rounded, times};
 use crate::view::{BOOT, MARK, SYSCALLS, View, Wall, is_within_noise, slope};
 
@@ -107,7 +107,11 @@ const SAYINGS: [Saying; 10] = [
 pub fn rows(view: &View<'_>) -> Vec<Row> {
     let first = |kind: &str| {
         view.walls.iter().find(|wall| match wall.info {
-            Some(info) => info.isolation == kind && info.unavailable.is_empty(),
+            Some(info) => {
+                info.isolation == kind
+                    && info.unavailable.is_empty()
+                    && info.start == Start::Cold
+            }
             None => wall.name == kind,
         })
     };
@@ -141,13 +145,7 @@ fn starts_faster(walls: &Walls<'_, '_>) -> Option<Judged> {
         Unit::Nanoseconds.show(slow.median),
         times(slow.median / fast.median)
     );
-    // The pair is compared one way round only, the way the runtimes are listed.
-    let between = |above: &str, below: &str| {
-        let mut ratios = view.ratios(BOOT, START_METRIC, above).into_iter();
-        ratios.find(|ratio| ratio.baseline == below)
-    };
-    let ratio = between(microvm.name, container.name)
-        .or_else(|| between(container.name, microvm.name))?;
+    let ratio = view.between(BOOT, START_METRIC, microvm.name, container.name)?;
     if !ratio.distinguishable {
         return Some((Verdict::Undecided, format!("{figure}, not distinguishable")));
     }

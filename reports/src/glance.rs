@@ -48,20 +48,21 @@ pub fn glance(questions: &[Question]) -> Glance {
         about: question.about.clone(),
         turns: turns(index),
     });
-    let mut walls: Vec<(usize, &str)> = questions
+    let mut walls: Vec<(usize, usize, &str)> = questions
         .iter()
-        .flat_map(|question| question.answers.iter().map(|a| (a.series, a.label.as_str())))
+        .flat_map(|question| &question.answers)
+        .map(|answer| (answer.place, answer.series, answer.label.as_str()))
         .collect();
     walls.sort_unstable();
     walls.dedup();
-    let rows = walls.into_iter().map(|(series, label)| Row {
+    let rows = walls.into_iter().map(|(place, series, label)| Row {
         series,
         label: label.to_owned(),
         answers: questions
             .iter()
             .enumerate()
             .map(|(index, question)| {
-                let answer = question.answers.iter().find(|answer| answer.series == series);
+                let answer = question.answers.iter().find(|answer| answer.place == place);
                 (answer.cloned(), turns(index))
             })
             .collect(),

@@ -6,7 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::badge;
-use crate::charts::{Figure, ecdf, memory, phases, price, ratios, storm, strip, surface};
+use crate::charts::{
+    Figure, ecdf, memory, phases, price, ratios, split, storm, strip, surface, ways,
+};
 use crate::folklore;
 use crate::gaps::{Gap, gaps};
 use crate::glance::{Glance, glance};
@@ -41,8 +43,10 @@ struct Page {
     phases: Option<Figure>,
     phase_legend: Vec<(usize, &'static str, &'static str)>,
     phase_table: Table,
+    warm: Option<Warm>,
     price: Option<Price>,
     memory: Vec<String>,
+    split: Option<Figure>,
     memory_table: Table,
     memory_split: Table,
     ratios: Option<Figure>,
@@ -72,6 +76,13 @@ impl Page {
     fn operations_class(&self) -> &'static str {
         if self.crowded { "operations crowded" } else { "operations" }
     }
+}
+
+/// Starts that are not cold.
+struct Warm {
+    chart: Option<Figure>,
+    starts: Table,
+    memory: Table,
 }
 
 /// What KVM counted.
@@ -129,8 +140,10 @@ fn page(results: &Results) -> Page {
         phases: phases::figure(&view),
         phase_legend: phases::legend(&view),
         phase_table: tables::phases(&view),
+        warm: warm(&view),
         price: price(&view),
         memory: memory::panels(&view),
+        split: split::figure(&view),
         memory_table: tables::memory(&view),
         memory_split: tables::memory_split(&view),
         ratios: ratios::figure(&view, SYSCALLS),
@@ -154,6 +167,15 @@ fn page(results: &Results) -> Page {
         data: data_uri(results),
         tool_version: printable(&run.tool_version),
     }
+}
+
+fn warm(view: &View<'_>) -> Option<Warm> {
+    let starts = tables::starts_by_way(view);
+    (!starts.is_empty()).then(|| Warm {
+        chart: ways::figure(view),
+        starts,
+        memory: tables::memory_by_way(view),
+    })
 }
 
 fn price(view: &View<'_>) -> Option<Price> {

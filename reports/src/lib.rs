@@ -35,12 +35,14 @@ mod robustness;
 mod sample;
 pub mod samples;
 pub mod schema;
+mod split;
 mod store;
 mod tables;
 pub mod terminal;
 pub mod units;
 mod view;
 pub mod virtualisation;
+mod ways;
 mod workloads;
 
 use std::path::{Path, PathBuf};

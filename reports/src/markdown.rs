@@ -44,6 +44,8 @@ pub fn render(results: &Results) -> String {
     let further = workloads.iter().map(|(t, table)| (t.as_str(), method::WORKLOADS, table));
     for (title, about, table) in [
         ("Start time", method::START, tables::starts(&view)),
+        ("Starts that do not boot", method::WARM, tables::starts_by_way(&view)),
+        ("What each further one keeps", method::BY_WAY, tables::memory_by_way(&view)),
         ("Where a start's time goes", method::PHASES, tables::phases(&view)),
         ("Memory", method::MEMORY, tables::memory(&view)),
         ("Where the memory is", method::SPLIT, tables::memory_split(&view)),

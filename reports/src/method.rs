@@ -8,6 +8,25 @@ pub const START: &str = "From the request for a sandbox to the first byte of out
 pub const PHASES: &str = "The phases of one start, the one in the middle of each runtime's \
     starts, so that they add up; medians of phases would not.";
 
+/// Under the ways of starting.
+pub const WARM: &str = "The same runtime started in other ways. Cold: from nothing, a microVM boots. \
+    Warm: from what was prepared once for many, a microVM is restored from a snapshot. Pool: the \
+    sandbox was there and waited. Preparing is not part of the start.";
+
+/// Under the chart of parts of a cold start.
+pub const OF_COLD: &str = "Ratio of median start times to the same runtime's cold start, with its \
+    95 % interval, on a logarithmic axis; hollow where the two are not told apart.";
+
+/// Under the memory of sandboxes started in other ways.
+pub const BY_WAY: &str = "Slopes over rising numbers of idle sandboxes with their 95 % intervals: \
+    memory of the host, proportional set size (PSS) of the processes, and the part of it that no \
+    other process maps.";
+
+/// Under the chart of private and shared memory.
+pub const PRIVATE: &str = "PSS of one sandbox with the most of them alive, mean of the repetitions: \
+    strong, what no other process maps; pale, its share of what several map, which shrinks with \
+    every further one.";
+
 /// Under the density chart.
 pub const MEMORY: &str = "Memory for each further idle sandbox: the slope of a straight line \
     through samples at rising numbers of sandboxes, measured in two independent ways.";

@@ -29,6 +29,8 @@ pub struct Question {
 /// One runtime's figure.
 #[derive(Debug, Clone)]
 pub struct Answer {
+    /// Position of the runtime among all.
+    pub place: usize,
     /// Chooses the colour.
     pub series: usize,
     /// The runtime.
@@ -164,6 +166,7 @@ fn gets_through(view: &View<'_>) -> Question {
         let (reached, made) = (score.reached.len(), score.made);
         let names: Vec<String> = score.reached.iter().map(|name| spaced(name)).collect();
         Some(Answer {
+            place: wall.place,
             series: wall.series,
             label: wall.label.clone(),
             figure: Measured { value: format!("{reached} of {made}"), interval: None },
@@ -191,6 +194,7 @@ fn host_surface(view: &View<'_>) -> Question {
         let filtered = surface.processes.iter().all(|process| process.seccomp_filter);
         let filter = if filtered { "seccomp filter" } else { "no seccomp filter" };
         Some(Answer {
+            place: wall.place,
             series: wall.series,
             label: wall.label.clone(),
             figure: Measured { value: surface.system_calls.len().to_string(), interval: None },
@@ -244,6 +248,7 @@ fn with_bars(found: Vec<Found<'_, '_>>) -> Vec<Answer> {
         .into_iter()
         .zip(bars)
         .map(|(found, bar)| Answer {
+            place: found.wall.place,
             series: found.wall.series,
             label: found.wall.label.clone(),
             figure: found.figure,

@@ -3,7 +3,7 @@
 
 use crate::badge;
 use crate::clocks::{FIRST_OUTPUT, START_METRIC};
-use crate::schema::{BootSample, Cell, Fit, Host, Ratio, Results, RuntimeInfo};
+use crate::schema::{BootSample, Cell, Fit, Host, Ratio, Results, RuntimeInfo, Start};
 use crate::units::{self, Measured, Unit};
 
 /// Stands beside every microVM figure from a host that emulates guest kernels.
@@ -39,10 +39,24 @@ pub struct Wall<'a> {
     pub name: &'a str,
     /// Name for the reader, with [`MARK`] where it is due.
     pub label: String,
-    /// Position among the runtimes: chooses its colour.
+    /// Position among all.
+    pub place: usize,
+    /// Chooses its colour: a runtime has one, however its sandboxes are started.
     pub series: usize,
     /// What the results say about it.
     pub info: Option<&'a RuntimeInfo>,
+}
+
+impl<'a> Wall<'a> {
+    /// The runtime itself, however its sandboxes are started.
+    pub fn runtime(&self) -> &'a str {
+        self.info.map_or(self.name, RuntimeInfo::runtime)
+    }
+
+    /// How its sandboxes are started.
+    pub fn start(&self) -> Start {
+        self.info.map_or(Start::Cold, |info| info.start)
+    }
 }
 
 /// A way of looking at results.
@@ -70,15 +84,20 @@ impl<'a> View<'a> {
             }
         }
         let emulates = badge::emulates(results);
+        let info_of = |name| results.runtimes.iter().find(|runtime| runtime.name == name);
+        let runtime_of = |name| info_of(name).map_or(name, RuntimeInfo::runtime);
+        let runtimes = distinct(names.iter().map(|name| runtime_of(name)));
         let walls = names
             .into_iter()
             .enumerate()
-            .map(|(series, name)| {
-                let info = results.runtimes.iter().find(|runtime| runtime.name == name);
+            .map(|(place, name)| {
+                let info = info_of(name);
+                let runtime = runtime_of(name);
+                let series = runtimes.iter().position(|known| *known == runtime).unwrap_or(0);
                 let microvm = info.map_or(name == "microvm", |i| i.isolation == "microvm");
                 let mark =
                     if emulates && microvm { format!("\u{a0}{MARK}") } else { String::new() };
-                Wall { name, label: printable(name) + &mark, series, info }
+                Wall { name, label: printable(name) + &mark, place, series, info }
             })
             .collect();
         Self { results, walls }
@@ -107,6 +126,21 @@ impl<'a> View<'a> {
         let of =
             |r: &&Ratio| r.workload == workload && r.metric == metric && r.runtime == runtime;
         self.results.ratios.iter().filter(of).collect()
+    }
+
+    /// What one metric of `above` is of that of `below`. The harness compares a
+    /// pair one way round; the other way round is its reciprocal.
+    pub fn between(
+        &self,
+        workload: &str,
+        metric: &str,
+        above: &str,
+        below: &str,
+    ) -> Option<Ratio> {
+        let found = |one: &str, other: &str| {
+            self.ratios(workload, metric, one).into_iter().find(|ratio| ratio.baseline == other)
+        };
+        found(above, below).cloned().or_else(|| Some(inverted(found(below, above)?)))
     }
 
     /// The summary of a runtime's start.
@@ -185,6 +219,18 @@ pub fn distinct<'n>(names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
         }
     }
     seen
+}
+
+/// The same comparison seen from the other runtime.
+fn inverted(ratio: &Ratio) -> Ratio {
+    Ratio {
+        runtime: ratio.baseline.clone(),
+        baseline: ratio.runtime.clone(),
+        ratio: 1.0 / ratio.ratio,
+        low: 1.0 / ratio.high,
+        high: 1.0 / ratio.low,
+        ..ratio.clone()
+    }
 }
 
 /// A cell's median and interval.

@@ -10,14 +10,19 @@ use plotters::prelude::{
 use plotters::style::FontStyle;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use crate::clocks::CLOCKS;
+
 /// Backend pixels per pixel of the chart: plotters rounds to whole ones.
 const FINENESS: f64 = 8.0;
 
 /// plotters-svg writes a font's size divided by this, the height of a line.
 const FONT_FACTOR: f64 = 1.24;
 
-/// Colours a theme defines for runtimes (`--s0`…) and for phases (`--p0`…).
+/// Colours a theme defines for runtimes (`--s0`…).
 pub const PALETTE: usize = 8;
+
+/// Colours it defines for the phases of a start (`--p0`…), one for each clock.
+const PHASES: usize = CLOCKS.len();
 
 /// A colour by its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,15 +46,15 @@ pub enum Ink {
 impl Ink {
     /// What stands for it while plotters draws.
     fn placeholder(self) -> (u8, u8, u8) {
-        let index = |i: usize| u8::try_from(i % PALETTE).unwrap_or(0);
+        let index = |i: usize, of: usize| u8::try_from(i % of).unwrap_or(0);
         match self {
             Self::Text => (1, 1, 0),
             Self::Muted => (1, 1, 1),
             Self::Grid => (1, 1, 2),
             Self::Page => (1, 1, 3),
-            Self::Series(i) => (1, 2, index(i)),
-            Self::Phase(i) => (1, 3, index(i)),
-            Self::OnPhase(i) => (1, 4, index(i)),
+            Self::Series(i) => (1, 2, index(i, PALETTE)),
+            Self::Phase(i) => (1, 3, index(i, PHASES)),
+            Self::OnPhase(i) => (1, 4, index(i, PHASES)),
         }
     }
 
@@ -66,9 +71,10 @@ impl Ink {
     }
 
     fn all() -> impl Iterator<Item = Self> {
-        let indexed =
-            (0..PALETTE).flat_map(|i| [Self::Series(i), Self::Phase(i), Self::OnPhase(i)]);
-        [Self::Text, Self::Muted, Self::Grid, Self::Page].into_iter().chain(indexed)
+        let series = (0..PALETTE).map(Self::Series);
+        let phases = (0..PHASES).flat_map(|i| [Self::Phase(i), Self::OnPhase(i)]);
+        let others = [Self::Text, Self::Muted, Self::Grid, Self::Page];
+        others.into_iter().chain(series).chain(phases)
     }
 
     fn color(self) -> RGBColor {
@@ -255,7 +261,7 @@ mod tests {
     fn colours_become_variables_and_text_is_escaped() {
         let chart = svg(100.0, 50.0, "a \"chart\" <of> things", |canvas| {
             canvas.line((0.0, 0.0), (10.0, 10.0), Ink::Series(3), 1.5)?;
-            canvas.rectangle((0.0, 0.0), (5.0, 5.0), Ink::Phase(9), 0.5)?;
+            canvas.rectangle((0.0, 0.0), (5.0, 5.0), Ink::Phase(CLOCKS.len() + 1), 0.5)?;
             let looks = Type::label(Ink::Text);
             canvas.text("<b>&\"#010100\"", (1.0, 1.0), Anchor::Start, looks)
         })

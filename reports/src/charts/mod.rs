@@ -12,9 +12,11 @@ mod names;
 pub mod phases;
 pub mod price;
 pub mod ratios;
+pub mod split;
 pub mod storm;
 pub mod strip;
 pub mod surface;
+pub mod ways;
 
 use canvas::DrawError;
 
@@ -200,6 +202,20 @@ mod tests {
             assert_eq!(count(chart, "<circle"), storms + results.runtimes.len());
             assert!(chart.contains("\n16\n") && chart.contains("firecracker"));
         }
+    }
+
+    #[test]
+    fn other_ways_of_starting_are_parts_of_the_cold_one() {
+        let results = sample::warm();
+        let view = View::new(&results);
+        assert!(ways::figure(&View::new(&sample::rich())).is_none());
+        let chart = ways::figure(&view).unwrap().wide;
+        assert_eq!(count(&chart, "<circle"), 3);
+        assert!(chart.contains("microvm, pool") && chart.contains("same as cold"));
+        // Every runtime is a bar in two shades.
+        let split = split::figure(&view).unwrap().wide;
+        assert_eq!(count(&split, "<rect"), 2 * view.walls.len());
+        assert!(split.contains("8 alive"), "{split}");
     }
 
     #[test]

@@ -115,7 +115,8 @@ fn compared(view: &View<'_>, baseline: &Wall<'_>, workload: &str, metric: &str) 
         .collect()
 }
 
-fn drawable(factor: f64) -> bool {
+/// Whether a factor has a place on a logarithmic axis.
+pub fn drawable(factor: f64) -> bool {
     factor.is_finite() && factor > 0.0
 }
 

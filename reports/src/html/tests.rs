@@ -25,12 +25,17 @@ fn the_page_holds_every_part() {
     assert!(!page.contains("This chart is missing"));
 }
 
-/// For a person: `cargo test -p bulkhead-reports -- --ignored a_page_to_look_at`.
+/// For a person: `cargo test -p bulkhead-reports -- --ignored a_page_to_look_at`,
+/// with the path of other results in `RESULTS` if the made-up ones are not enough.
 #[test]
-#[ignore = "writes a page of made-up results to the temporary directory, to be looked at"]
+#[ignore = "writes a page to the temporary directory, to be looked at"]
 fn a_page_to_look_at() {
-    let directory = std::env::temp_dir().join("bulkhead-made-up-report");
-    crate::write_all(&directory, &sample::rich()).unwrap();
+    let results = match std::env::var_os("RESULTS") {
+        Some(path) => crate::load(path.as_ref()).unwrap(),
+        None => sample::rich(),
+    };
+    let directory = std::env::temp_dir().join("bulkhead-report-to-look-at");
+    crate::write_all(&directory, &results).unwrap();
     assert!(directory.join("index.html").is_file());
 }
 

@@ -6,6 +6,7 @@ mod evidence;
 mod host;
 mod kvm;
 mod measured;
+mod ways;
 mod workloads;
 
 pub use changes::{changes, missing, settings};
@@ -13,6 +14,7 @@ pub use evidence::{isolation, observations, spaced, surfaces, system_calls, virt
 pub use host::{host, method, omissions, runtimes};
 pub use kvm::{kvm_by_phase, kvm_counters};
 pub use measured::{every_cell, every_ratio, memory, memory_split, phases, starts};
+pub use ways::{memory_by_way, starts_by_way};
 pub use workloads::{folklore, noise, operations, outcomes, workload};
 
 use crate::units::NO_FIGURE;
