@@ -7,11 +7,12 @@ use bulkhead_bench::Candidate;
 use bulkhead_bench::peers::OciRuntime;
 use bulkhead_image::Image;
 use bulkhead_image::spec::RunOptions;
+use bulkhead_microvm::RootDisk;
 use bulkhead_microvm::foreign::Monitor;
 use bulkhead_runtime::{Availability, Bundle, Isolation, Runtime};
 
 use crate::args::PrivilegeArgs;
-use crate::context::Context;
+use crate::context::{Context, Guest};
 use crate::failure::Failure;
 use crate::privileges;
 
@@ -123,7 +124,7 @@ impl Contender {
                 let given =
                     if isolation == Isolation::Container { privileges } else { &default };
                 let options = privileges::capabilities(given, options.clone());
-                Ok(context.bundle(image, isolation, &options, given)?)
+                Ok(context.bundle(image, isolation, RootDisk::default(), &options, given)?)
             }
         };
         Ok(Self { runtime, bundle, version })
@@ -148,9 +149,10 @@ fn runtime(
         (Box::new(peer) as Box<dyn Runtime>, version)
     };
     Ok(match choice {
-        RuntimeChoice::Own(isolation) => {
-            (context.runtime(*isolation, kernel)?, env!("CARGO_PKG_VERSION").to_owned())
-        }
+        RuntimeChoice::Own(isolation) => (
+            context.runtime(*isolation, Guest { kernel, ..Guest::default() })?,
+            env!("CARGO_PKG_VERSION").to_owned(),
+        ),
         RuntimeChoice::Vm(monitor) => {
             let peer = context.foreign(*monitor, kernel)?;
             let version = peer.version().to_owned();

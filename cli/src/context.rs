@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use bulkhead_container::ContainerRuntime;
 use bulkhead_image::spec::{self, RunOptions};
-use bulkhead_image::{Image, ImageRef, Store, builtin};
+use bulkhead_image::{DiskLayout, Image, ImageRef, Store, builtin};
 use bulkhead_kernels::Catalogue;
 use bulkhead_microvm::foreign::{ForeignRuntime, Monitor};
-use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime};
+use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime, RootDisk};
 use bulkhead_runtime::{Bundle, Isolation, Runtime, state};
 
 use crate::args::{Global, PrivilegeArgs};
@@ -17,6 +17,15 @@ use crate::{payload, privileges};
 
 /// The verb under which this program is a microVM's monitor.
 pub const MONITOR_VERB: &str = "microvm-monitor";
+
+/// What a microVM boots with, where it is not as usual.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Guest<'a> {
+    /// Replaces our kernel.
+    pub kernel: Option<&'a Path>,
+    /// How the root filesystem is shown.
+    pub root_disk: RootDisk,
+}
 
 /// The places and tools every verb works with.
 #[derive(Debug)]
@@ -58,34 +67,35 @@ impl Context {
         &self,
         image: &Image,
         isolation: Isolation,
+        root_disk: RootDisk,
         options: &RunOptions,
         privileges: &PrivilegeArgs,
     ) -> Result<Bundle, Failure> {
         let mut spec = spec::runtime_spec(image.config(), image.accounts(), options)?;
         privileges::apply(privileges, isolation, &mut spec)?;
         let rootfs = match isolation {
-            Isolation::MicroVm => self.store.disk(image, payload::INIT)?,
+            Isolation::MicroVm => self.store.disk(image, payload::INIT, layout(root_disk))?,
             Isolation::Container | Isolation::Native => image.layers(),
         };
         Ok(Bundle { spec, rootfs })
     }
 
-    /// The runtime of a wall; `kernel` replaces the microVM's.
+    /// The runtime of a wall.
     pub fn runtime(
         &self,
         isolation: Isolation,
-        kernel: Option<&Path>,
+        guest: Guest<'_>,
     ) -> Result<Box<dyn Runtime>, Failure> {
         Ok(match isolation {
             Isolation::Native => Box::new(bulkhead_bench::NativeRuntime),
             Isolation::Container => Box::new(self.container()),
-            Isolation::MicroVm => Box::new(self.microvm(kernel)?),
+            Isolation::MicroVm => Box::new(self.microvm(guest)?),
         })
     }
 
     /// Both walls.
     pub fn walls(&self) -> Result<[Box<dyn Runtime>; 2], Failure> {
-        Ok([Box::new(self.container()), Box::new(self.microvm(None)?)])
+        Ok([Box::new(self.container()), Box::new(self.microvm(Guest::default())?)])
     }
 
     fn container(&self) -> ContainerRuntime {
@@ -98,15 +108,16 @@ impl Context {
         monitor: Monitor,
         kernel: Option<&Path>,
     ) -> Result<ForeignRuntime, Failure> {
-        Ok(ForeignRuntime::on_path(monitor, self.microvm_config(kernel)?))
+        let guest = Guest { kernel, ..Guest::default() };
+        Ok(ForeignRuntime::on_path(monitor, self.microvm_config(guest)?))
     }
 
-    fn microvm(&self, kernel: Option<&Path>) -> Result<MicroVmRuntime, Failure> {
-        Ok(MicroVmRuntime::new(self.microvm_config(kernel)?))
+    fn microvm(&self, guest: Guest<'_>) -> Result<MicroVmRuntime, Failure> {
+        Ok(MicroVmRuntime::new(self.microvm_config(guest)?))
     }
 
-    fn microvm_config(&self, kernel: Option<&Path>) -> Result<MicroVmConfig, Failure> {
-        let kernel = match kernel {
+    fn microvm_config(&self, guest: Guest<'_>) -> Result<MicroVmConfig, Failure> {
+        let kernel = match guest.kernel {
             Some(path) => Some(path.to_owned()),
             None => self.kernels.default_kernel()?.map(|kernel| kernel.path),
         };
@@ -117,6 +128,15 @@ impl Context {
         let monitor = ["/proc/self/exe", MONITOR_VERB].map(OsString::from).into();
         let mut config = MicroVmConfig::new(self.root.clone(), monitor, kernel);
         config.entropy_device = !ours;
+        config.root_disk = guest.root_disk;
         Ok(config)
+    }
+}
+
+/// Only whole pages can be mapped.
+fn layout(root_disk: RootDisk) -> DiskLayout {
+    match root_disk {
+        RootDisk::Blk => DiskLayout::Compact,
+        RootDisk::Pmem => DiskLayout::Mappable,
     }
 }

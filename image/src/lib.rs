@@ -33,7 +33,7 @@ mod unpack;
 pub use accounts::{Account, Accounts, Group};
 pub use compression::UnsupportedCompression;
 pub use digest::{Digest, ParseDigestError};
-pub use disk::{DiskError, StagingStep};
+pub use disk::{DiskError, DiskLayout, StagingStep};
 pub use file::FileError;
 pub use image::Image;
 pub use import::{Format, ImportError, ImportOptions, Imported, RootfsConfig};

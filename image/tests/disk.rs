@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bulkhead_image::{DiskError, ImportOptions, NoProgress, Store};
+use bulkhead_image::{DiskError, DiskLayout, Image, ImportOptions, NoProgress, Store};
 use bulkhead_runtime::Rootfs;
 use common::archive::{Archive, Attributes, mode};
 use common::{layout, manifest, store};
@@ -89,8 +89,15 @@ fn mounts() -> String {
 fn disk_and_layers_show_the_same_tree() {
     let (dir, store) = store();
     let image = import(&store, dir.path(), &layers());
+    for layout in [DiskLayout::Compact, DiskLayout::Mappable] {
+        shows_the_tree_of_the_layers(&store, &image, layout);
+    }
+}
+
+fn shows_the_tree_of_the_layers(store: &Store, image: &Image, layout: DiskLayout) {
     let before = mounts();
-    let Rootfs::Disk(disk) = store.disk(&image, b"init program").unwrap() else { panic!() };
+    let made = store.disk(image, b"init program", layout);
+    let Rootfs::Disk(disk) = made.unwrap() else { panic!() };
     assert_eq!(mounts(), before, "a mount was left");
     assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
 
@@ -122,7 +129,9 @@ fn disk_and_layers_show_the_same_tree() {
 fn a_single_layer_is_shown_as_it_is() {
     let (dir, store) = store();
     let image = import(&store, dir.path(), &layers()[..1]);
-    let Rootfs::Disk(disk) = store.disk(&image, b"init").unwrap() else { panic!() };
+    let Rootfs::Disk(disk) = store.disk(&image, b"init", DiskLayout::Compact).unwrap() else {
+        panic!()
+    };
     let expected = manifest::of(&layer_dirs(image.layers())[0]);
     let tree = manifest::of_disk(&disk)
         .into_iter()
@@ -139,12 +148,14 @@ fn a_single_layer_is_shown_as_it_is() {
 fn a_disk_is_made_once_for_each_init() {
     let (dir, store) = store();
     let image = import(&store, dir.path(), &layers()[..1]);
-    let made = |init: &[u8]| {
-        let Rootfs::Disk(disk) = store.disk(&image, init).unwrap() else { panic!() };
+    let made_as = |init: &[u8], layout| {
+        let Rootfs::Disk(disk) = store.disk(&image, init, layout).unwrap() else { panic!() };
         let time = fs::metadata(&disk).unwrap().modified().unwrap();
         (disk, time)
     };
+    let made = |init| made_as(init, DiskLayout::Compact);
     assert_eq!(made(b"one"), made(b"one"));
+    assert_ne!(made(b"one").0, made_as(b"one", DiskLayout::Mappable).0);
     assert_ne!(made(b"one").0, made(b"two").0);
 }
 
@@ -157,7 +168,10 @@ fn without_privilege_the_users_files_are_roots_on_the_disk() {
         let bottom = Archive::new().file("gone", b"").dir("d").file("d/x", b"x").finish();
         let top = Archive::new().file(".wh.gone", b"").file("d/y", b"y").finish();
         let image = import(&store, dir.path(), &[bottom, top]);
-        let Rootfs::Disk(disk) = store.disk(&image, b"init").unwrap() else { panic!() };
+        let Rootfs::Disk(disk) = store.disk(&image, b"init", DiskLayout::Compact).unwrap()
+        else {
+            panic!()
+        };
         // EROFS's magic number (fs/erofs/erofs_fs.h), at its place.
         let bytes = fs::read(&disk).unwrap();
         assert_eq!(bytes[1024..1028], 0xE0F5_E1E2u32.to_le_bytes());
@@ -182,7 +196,7 @@ fn a_name_too_long_for_mkfs_is_said_to_be() {
     let (dir, store) = store();
     let layer = Archive::new().file(&"x".repeat(255), b"").finish();
     let image = import(&store, dir.path(), &[layer]);
-    let error = store.disk(&image, b"init").unwrap_err();
+    let error = store.disk(&image, b"init", DiskLayout::Compact).unwrap_err();
     assert!(matches!(error, DiskError::LongName { .. }), "{error:?}");
     assert_eq!(fs::read_dir(store.root().join("disks")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(store.root().join("tmp")).unwrap().count(), 0);
@@ -196,7 +210,9 @@ fn any_number_of_layers_fits() {
     let layers: Vec<_> =
         (0..120).map(|n| Archive::new().file(&format!("f{n}"), b"").finish()).collect();
     let image = import(&store, dir.path(), &layers);
-    let Rootfs::Disk(disk) = store.disk(&image, b"init").unwrap() else { panic!() };
+    let Rootfs::Disk(disk) = store.disk(&image, b"init", DiskLayout::Compact).unwrap() else {
+        panic!()
+    };
     let files = manifest::of_disk(&disk);
     assert_eq!(files.keys().filter(|path| path.starts_with("rootfs")).count(), 121);
 }

@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::io::Write;
 
 use bulkhead_microvm::devices::virtio::block::Block;
+use bulkhead_microvm::devices::virtio::disk::DiskImage;
 use bulkhead_microvm::devices::virtio::{VirtQueue, VirtioDevice};
 use bulkhead_microvm::kvm::{GuestRam, map_ram};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -54,7 +55,7 @@ fn queue(size: u16) -> VirtQueue {
 fn prepare() -> Result<(Block, GuestRam, tempfile::NamedTempFile), Box<dyn Error>> {
     let mut file = tempfile::NamedTempFile::new()?;
     file.write_all(&vec![7; usize::from(PAGES) * PAGE as usize])?;
-    let block = Block::open(file.path(), "bench")?;
+    let block = Block::new(DiskImage::open(file.path())?, "bench");
     let ram = map_ram(2)?;
     write_chain(&ram)?;
     Ok((block, ram, file))

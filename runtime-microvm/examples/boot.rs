@@ -2,7 +2,7 @@
 //! messages, milestones, how it ended, what KVM and the devices counted.
 //!
 //! ```sh
-//! cargo run -p bulkhead-microvm --example boot -- vmlinux disk.erofs [--console] [--entropy] [--balloon] [--memory MIB] \
+//! cargo run -p bulkhead-microvm --example boot -- vmlinux disk.erofs [--console] [--entropy] [--balloon] [--pmem] [--memory MIB] \
 //!     [--timeout SECONDS] [-- KERNEL PARAMETERS]
 //! ```
 
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bulkhead_microvm::RootDisk;
 use bulkhead_microvm::devices::virtio::vsock::Vsock;
 use bulkhead_microvm::guest_log;
 use bulkhead_microvm::kvm::StatsReader;
@@ -29,6 +30,7 @@ struct Options {
     console: bool,
     entropy_device: bool,
     balloon: bool,
+    root_disk: RootDisk,
     memory_mib: u32,
     timeout: Duration,
     parameters: String,
@@ -42,6 +44,7 @@ fn options() -> Option<Options> {
         console: false,
         entropy_device: false,
         balloon: false,
+        root_disk: RootDisk::Blk,
         memory_mib: 64,
         timeout: Duration::from_secs(120),
         parameters: String::new(),
@@ -51,6 +54,7 @@ fn options() -> Option<Options> {
             "--console" => options.console = true,
             "--entropy" => options.entropy_device = true,
             "--balloon" => options.balloon = true,
+            "--pmem" => options.root_disk = RootDisk::Pmem,
             "--memory" => options.memory_mib = args.next()?.parse().ok()?,
             "--timeout" => options.timeout = Duration::from_secs(args.next()?.parse().ok()?),
             "--" => options.parameters = args.by_ref().collect::<Vec<_>>().join(" "),
@@ -62,7 +66,7 @@ fn options() -> Option<Options> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let Some(options) = options() else {
-        return Err("usage: boot KERNEL DISK [--console] [--entropy] [--balloon] [--memory MIB] [--timeout SECONDS] \
+        return Err("usage: boot KERNEL DISK [--console] [--entropy] [--balloon] [--pmem] [--memory MIB] [--timeout SECONDS] \
                     [-- KERNEL PARAMETERS]"
             .into());
     };
@@ -82,6 +86,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             kernel: options.kernel,
             extra_command_line: options.parameters,
             disk: options.disk,
+            root_disk: options.root_disk,
             vsock: Vsock::new(scratch.path().join("vsock"), epoll)?,
             entropy_device: options.entropy_device,
             balloon: options.balloon,

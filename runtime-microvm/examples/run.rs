@@ -9,7 +9,7 @@
 use std::error::Error;
 use std::ffi::OsString;
 
-use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime};
+use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime, RootDisk};
 use bulkhead_runtime::{
     Bundle, Clock, Create, Instant, Lifetime, Rootfs, Runtime, SandboxId, Stdio,
 };
@@ -33,6 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     config.entropy_device = std::env::var_os("ENTROPY").is_some();
     config.balloon = std::env::var_os("BALLOON").is_some();
+    if std::env::var_os("PMEM").is_some() {
+        config.root_disk = RootDisk::Pmem;
+    }
     config.seccomp = std::env::var_os("NO_SECCOMP").is_none();
 
     let mut spec = Spec::default();

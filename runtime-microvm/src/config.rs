@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bulkhead_runtime::Bundle;
+use serde::{Deserialize, Serialize};
 
 use crate::error::MicroVmError;
 
@@ -26,6 +27,19 @@ pub enum Console {
     Always,
 }
 
+/// How a guest is shown the root filesystem's disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RootDisk {
+    /// As a disk to read from: pages of files the guest uses are copied into its
+    /// memory.
+    #[default]
+    Blk,
+    /// As memory that all guests of an image share with the host's page cache; the
+    /// guest's kernel needs virtio-pmem and EROFS with DAX.
+    Pmem,
+}
+
 /// Settings of a [`crate::MicroVmRuntime`].
 #[derive(Debug, Clone)]
 pub struct MicroVmConfig {
@@ -40,6 +54,8 @@ pub struct MicroVmConfig {
     pub command_line: String,
     /// Guest memory of a bundle without a limit, MiB.
     pub default_memory_mib: u32,
+    /// How the guest is shown its root filesystem.
+    pub root_disk: RootDisk,
     /// Whether the guest kernel prints its messages.
     pub console: Console,
     /// How long a guest may take to boot; `None` for what suits this host's KVM.
@@ -63,6 +79,7 @@ impl MicroVmConfig {
             kernel,
             command_line: String::new(),
             default_memory_mib: 128,
+            root_disk: RootDisk::default(),
             console: Console::default(),
             boot_timeout: None,
             entropy_device: true,

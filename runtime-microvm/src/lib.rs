@@ -34,7 +34,7 @@ pub mod timeline;
 pub mod vcpu_loop;
 pub mod vhost_user;
 
-pub use config::{Console, MicroVmConfig};
+pub use config::{Console, MicroVmConfig, RootDisk};
 pub use error::MicroVmError;
 pub use monitor::monitor_main;
 pub use monitor::report::{Awaited, FailureKind, GuestFailure, SetupFailure};

@@ -10,18 +10,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::boot::command_line::KernelMessages;
 use crate::boot::{self, BootError, layout};
+use crate::config::RootDisk;
 use crate::devices::boot_timer::BootTimer;
 use crate::devices::bus::{MmioBus, MmioDevice};
 use crate::devices::ioapic::IoApic;
 use crate::devices::serial::Console;
 use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::balloon::{Balloon, BalloonMetrics};
-use crate::devices::virtio::block::{Block, BlockMetrics, DiskError};
+use crate::devices::virtio::block::{Block, BlockMetrics};
+use crate::devices::virtio::disk::{DiskError, DiskImage};
 use crate::devices::virtio::mmio::MmioTransport;
+use crate::devices::virtio::pmem::{Pmem, PmemMetrics};
 use crate::devices::virtio::rng::{Rng, RngMetrics};
 use crate::devices::virtio::vsock::{Vsock, VsockError, VsockMetrics};
 use crate::kvm::{
-    self, GuestRam, KvmError, MemoryError, StatsFd, System, Vcpu, Vm, cpuid, map_ram,
+    self, GuestRam, KvmError, MapError, MappedFile, MemoryError, StatsFd, System, Vcpu, Vm,
+    cpuid, map_ram,
 };
 use crate::timeline::SharedTimeline;
 
@@ -58,6 +62,8 @@ pub struct Linux {
     pub extra_command_line: String,
     /// The root filesystem.
     pub disk: PathBuf,
+    /// How it is shown that.
+    pub root_disk: RootDisk,
     /// Where the host's side of vsock connections is.
     pub vsock: Vsock,
     /// Whether it gets a virtio source of randomness.
@@ -83,6 +89,9 @@ pub enum MachineError {
     /// The root filesystem's disk cannot be used.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The disk cannot be mapped.
+    #[error(transparent)]
+    Map(#[from] MapError),
     /// The host's side of vsock cannot be set up.
     #[error(transparent)]
     Vsock(#[from] VsockError),
@@ -117,17 +126,37 @@ pub struct Io {
 
 /// The virtio devices before they are plugged in.
 struct Virtio {
-    disk: Block,
+    root: Option<Root>,
     vsock: Vsock,
     rng: Option<Rng>,
     balloon: Option<Balloon>,
+}
+
+/// The root filesystem's disk, as one device or the other.
+enum Root {
+    Blk(Block),
+    Pmem(Pmem),
+}
+
+impl Root {
+    fn open(linux: &Linux, memory_mib: u32) -> Result<Self, MachineError> {
+        let image = DiskImage::open(&linux.disk)?;
+        Ok(match linux.root_disk {
+            RootDisk::Blk => Self::Blk(Block::new(image, "bulkhead-root")),
+            RootDisk::Pmem => {
+                let start = layout::above_memory(u64::from(memory_mib) << 20);
+                Self::Pmem(Pmem::new(MappedFile::new(&image.file, image.len, start)?))
+            }
+        })
+    }
 }
 
 /// The virtio devices of a Linux guest, shared between the processor's thread
 /// and the event loop.
 #[derive(Debug, Clone)]
 pub struct Devices {
-    block: Arc<Mutex<MmioTransport<Block>>>,
+    block: Option<Arc<Mutex<MmioTransport<Block>>>>,
+    pmem: Option<Arc<Mutex<MmioTransport<Pmem>>>>,
     /// The connections to the host.
     pub vsock: Arc<Mutex<MmioTransport<Vsock>>>,
     rng: Option<Arc<Mutex<MmioTransport<Rng>>>>,
@@ -137,8 +166,10 @@ pub struct Devices {
 /// What the devices did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceMetrics {
-    /// The disk.
+    /// The disk that is read.
     pub block: BlockMetrics,
+    /// The disk that is mapped.
+    pub pmem: PmemMetrics,
     /// The connections.
     pub vsock: VsockMetrics,
     /// The source of randomness.
@@ -161,6 +192,13 @@ impl Machine {
         let ram = Arc::new(map_ram(config.memory_mib)?);
         let vm = Arc::new(system.create_vm()?);
         vm.set_memory(&ram)?;
+        let root = match &config.guest {
+            Guest::Linux(linux) => Some(Root::open(linux, config.memory_mib)?),
+            Guest::Raw(_) | Guest::RawLong(_) => None,
+        };
+        if let Some(Root::Pmem(pmem)) = &root {
+            vm.set_read_only(&ram, pmem.file())?;
+        }
         if config.intel {
             vm.set_tss_address()?;
         }
@@ -186,15 +224,18 @@ impl Machine {
                 if let Some(log) = linux.console {
                     io.console = Some(Console::new(io_apic.line(layout::SERIAL_IRQ), log));
                 }
-                let disk = Block::open(&linux.disk, "bulkhead-root")?;
                 let rng = linux.entropy_device.then(Rng::new);
                 let balloon = linux.balloon.then(Balloon::new);
-                let virtio = Virtio { disk, vsock: linux.vsock, rng, balloon };
+                let virtio = Virtio { root, vsock: linux.vsock, rng, balloon };
                 let attached = Devices::attach(&mut io.mmio, &io_apic, &ram, virtio);
                 let count = attached.count();
                 devices = Some(attached);
-                command_line =
-                    boot::command_line::linux(messages, count, &linux.extra_command_line);
+                command_line = boot::command_line::linux(
+                    messages,
+                    linux.root_disk,
+                    count,
+                    &linux.extra_command_line,
+                );
                 boot::linux(&ram, &linux.kernel, &command_line)?
             }
         };
@@ -250,8 +291,14 @@ impl Devices {
         virtio: Virtio,
     ) -> Self {
         let mut plug = Plug { bus, io_apic, ram, next: 0 };
+        let (block, pmem) = match virtio.root {
+            Some(Root::Blk(block)) => (Some(plug.in_next(block)), None),
+            Some(Root::Pmem(pmem)) => (None, Some(plug.in_next(pmem))),
+            None => (None, None),
+        };
         Self {
-            block: plug.in_next(virtio.disk),
+            block,
+            pmem,
             vsock: plug.in_next(virtio.vsock),
             rng: virtio.rng.map(|rng| plug.in_next(rng)),
             balloon: virtio.balloon.map(|balloon| plug.in_next(balloon)),
@@ -261,21 +308,22 @@ impl Devices {
     /// What the devices did so far.
     #[must_use]
     pub fn metrics(&self) -> DeviceMetrics {
-        fn of<D, M>(shared: &Mutex<MmioTransport<D>>, metrics: impl Fn(&D) -> M) -> M
-        where
-            D: VirtioDevice,
-        {
-            metrics(shared.lock().unwrap_or_else(PoisonError::into_inner).device())
+        type Plugged<D> = Arc<Mutex<MmioTransport<D>>>;
+        fn of<D: VirtioDevice, M>(plugged: &Plugged<D>, metrics: impl Fn(&D) -> M) -> M {
+            metrics(plugged.lock().unwrap_or_else(PoisonError::into_inner).device())
+        }
+        fn of_any<D: VirtioDevice, M: Default>(
+            plugged: Option<&Plugged<D>>,
+            metrics: impl Fn(&D) -> M,
+        ) -> M {
+            plugged.map(|plugged| of(plugged, metrics)).unwrap_or_default()
         }
         DeviceMetrics {
-            block: of(&self.block, Block::metrics),
+            block: of_any(self.block.as_ref(), Block::metrics),
+            pmem: of_any(self.pmem.as_ref(), Pmem::metrics),
             vsock: of(&self.vsock, Vsock::metrics),
-            rng: self.rng.as_ref().map(|rng| of(rng, Rng::metrics)).unwrap_or_default(),
-            balloon: self
-                .balloon
-                .as_ref()
-                .map(|balloon| of(balloon, Balloon::metrics))
-                .unwrap_or_default(),
+            rng: of_any(self.rng.as_ref(), Rng::metrics),
+            balloon: of_any(self.balloon.as_ref(), Balloon::metrics),
         }
     }
 }

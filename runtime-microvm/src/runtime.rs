@@ -57,6 +57,7 @@ impl MicroVmRuntime {
             kernel: absolute(self.config.kernel.as_deref().ok_or(MicroVmError::NoKernel)?)?,
             command_line: self.extra_command_line(flavour),
             disk: absolute(disk)?,
+            root_disk: self.config.root_disk,
             entropy_device: self.config.entropy_device,
             balloon: self.config.balloon,
             console: self.config.console == Console::Always,

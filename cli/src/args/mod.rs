@@ -13,7 +13,7 @@ use clap_complete::Shell;
 
 pub use self::advise::{AdviseArgs, NeedsArgs, TrustArgs};
 pub use self::bench::{BenchArgs, BenchVerb, CustomArgs};
-pub use self::run::{PrivilegeArgs, RunArgs, WallChoice};
+pub use self::run::{PrivilegeArgs, RootDiskChoice, RunArgs, WallChoice};
 use self::values::{memory, percent};
 
 /// Run one OCI image behind either of two walls, a namespace container or a KVM

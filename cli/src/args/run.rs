@@ -4,10 +4,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bulkhead_runtime::{Isolation, SandboxId};
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 
 use super::advise::TrustArgs;
 use super::values::{cpus, duration, memory};
+
+/// The device of a microVM's root filesystem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum RootDiskChoice {
+    /// A disk to read from
+    #[default]
+    Blk,
+    /// Memory, shared by all microVMs of an image and the host
+    Pmem,
+}
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
@@ -58,6 +68,9 @@ pub struct RunArgs {
     /// `bulkhead kernel build` made]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub kernel: Option<PathBuf>,
+    /// How a microVM is shown its root filesystem
+    #[arg(long, value_enum, default_value_t, value_name = "DEVICE")]
+    pub root_disk: RootDiskChoice,
     /// Write the named clocks of this run to a file, as JSON
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub timeline: Option<PathBuf>,

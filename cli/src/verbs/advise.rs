@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use bulkhead_bench::{Stop, observe};
 use bulkhead_image::spec::RunOptions;
+use bulkhead_microvm::RootDisk;
 use bulkhead_reports::advice::{self, Advice, Evidence, Needs};
 use bulkhead_reports::schema::Results;
 use bulkhead_reports::units::Unit;
@@ -15,7 +16,7 @@ use bulkhead_reports::{self as reports, StoreError};
 use bulkhead_runtime::{Availability, Isolation};
 
 use crate::args::{AdviseArgs, NeedsArgs, PrivilegeArgs, TrustArgs};
-use crate::context::Context;
+use crate::context::{Context, Guest};
 use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::stdout;
@@ -47,9 +48,14 @@ fn observed(context: &Context, args: &AdviseArgs, image: &str) -> Result<Needs, 
         memory_bytes: args.needs.memory,
         ..RunOptions::default()
     };
-    let bundle =
-        context.bundle(&image, Isolation::Container, &options, &PrivilegeArgs::default())?;
-    let runtime = context.runtime(Isolation::Container, None)?;
+    let bundle = context.bundle(
+        &image,
+        Isolation::Container,
+        RootDisk::default(),
+        &options,
+        &PrivilegeArgs::default(),
+    )?;
+    let runtime = context.runtime(Isolation::Container, Guest::default())?;
     let signals = Signals::ending()?;
     let never = AtomicBool::new(false);
     let stop = Stop::on_flag_or_descriptor(&never, signals.as_fd());
@@ -137,7 +143,7 @@ fn advise(context: &Context, needs: &Needs, results: Option<&Path>) -> Result<Ad
 
 /// Why no microVM can be started here, if so.
 fn no_microvm(context: &Context) -> Result<Option<String>, Failure> {
-    Ok(match context.runtime(Isolation::MicroVm, None)?.availability() {
+    Ok(match context.runtime(Isolation::MicroVm, Guest::default())?.availability() {
         Availability::Ready => None,
         Availability::Unavailable(missing) => {
             Some(missing.into_iter().map(|it| it.what).collect::<Vec<_>>().join("; "))

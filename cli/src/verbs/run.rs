@@ -7,14 +7,15 @@ use std::time::{Duration, Instant as Deadline};
 
 use bulkhead_image::Image;
 use bulkhead_image::spec::RunOptions;
+use bulkhead_microvm::RootDisk;
 use bulkhead_runtime::{
     Bundle, Clock, Create, Exit, Instant, Isolation, Sandbox, SandboxId, Signal, Stdio,
     Timeline,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::args::{RunArgs, WallChoice};
-use crate::context::Context;
+use crate::args::{RootDiskChoice, RunArgs, WallChoice};
+use crate::context::{Context, Guest};
 use crate::failure::{Failure, code};
 use crate::privileges;
 use crate::signals::Signals;
@@ -34,7 +35,7 @@ pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<Exit
         WallChoice::Fixed(wall) => wall,
         WallChoice::Auto => advise::choose(context, &args.trust, args.memory)?,
     };
-    let runtime = context.runtime(isolation, args.kernel.as_deref())?;
+    let runtime = context.runtime(isolation, guest(args))?;
     let (_image, bundle) = bundle(context, args, isolation, &id)?;
     let request = Create::attached(&id, &bundle, Stdio::inherit()?);
     let mut sandbox = runtime.create(Create { init: args.init, requested, ..request })?;
@@ -75,8 +76,17 @@ fn bundle(
     };
     let options = privileges::capabilities(&args.privileges, options);
     let image = context.image(&args.image)?;
-    let bundle = context.bundle(&image, isolation, &options, &args.privileges)?;
+    let bundle =
+        context.bundle(&image, isolation, guest(args).root_disk, &options, &args.privileges)?;
     Ok((image, bundle))
+}
+
+fn guest(args: &RunArgs) -> Guest<'_> {
+    let root_disk = match args.root_disk {
+        RootDiskChoice::Blk => RootDisk::Blk,
+        RootDiskChoice::Pmem => RootDisk::Pmem,
+    };
+    Guest { kernel: args.kernel.as_deref(), root_disk }
 }
 
 /// An empty entrypoint is none, as with docker.

@@ -30,6 +30,28 @@ pub use staging::StagingStep;
 /// Version of the layout above. Disks of other versions are made anew.
 const LAYOUT_VERSION: u32 = 1;
 
+/// How a disk arranges what is in its files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DiskLayout {
+    /// The end of a file beside its attributes where it fits: the smallest disk, with
+    /// the fewest places to read.
+    #[default]
+    Compact,
+    /// Every file in pages of its own, so that a guest can map them where they are
+    /// (DAX).
+    Mappable,
+}
+
+impl DiskLayout {
+    /// What mkfs.erofs is told, and what sets the file apart from the other layout's.
+    fn option(self) -> Option<&'static str> {
+        match self {
+            Self::Compact => None,
+            Self::Mappable => Some("-Enoinline_data"),
+        }
+    }
+}
+
 /// The program that makes the disk, and how to get it.
 const MKFS: &str = "mkfs.erofs";
 
@@ -81,11 +103,16 @@ impl Store {
     /// # Errors
     ///
     /// [`DiskError`]; nothing is left of a disk that could not be made.
-    pub fn disk(&self, image: &Image, init: &[u8]) -> Result<Rootfs, DiskError> {
-        let path = self.disk_path(&file_name(image, init));
+    pub fn disk(
+        &self,
+        image: &Image,
+        init: &[u8],
+        layout: DiskLayout,
+    ) -> Result<Rootfs, DiskError> {
+        let path = self.disk_path(&file_name(image, init, layout));
         if !path.exists() {
             let _lock = self.lock(FlockOperation::LockShared)?;
-            make(&path, image, init, &self.scratch())?;
+            make(&path, image, init, layout, &self.scratch())?;
         }
         Ok(Rootfs::Disk(path))
     }
@@ -93,13 +120,20 @@ impl Store {
 
 /// The image's digest, by which garbage collection knows what the disk belongs
 /// to, and what else it depends on.
-fn file_name(image: &Image, init: &[u8]) -> String {
-    let key = format!("{LAYOUT_VERSION} {}", Digest::of(init));
+fn file_name(image: &Image, init: &[u8], layout: DiskLayout) -> String {
+    let option = layout.option().unwrap_or_default();
+    let key = format!("{LAYOUT_VERSION} {}{option}", Digest::of(init));
     let key = &Digest::of(key.as_bytes()).hex()[..16];
     format!("{}.{key}.erofs", image.digest().hex())
 }
 
-fn make(path: &Path, image: &Image, init: &[u8], scratch: &Path) -> Result<(), DiskError> {
+fn make(
+    path: &Path,
+    image: &Image,
+    init: &[u8],
+    layout: DiskLayout,
+    scratch: &Path,
+) -> Result<(), DiskError> {
     let dir = tempfile::Builder::new()
         .prefix("disk-")
         .tempdir_in(scratch)
@@ -107,7 +141,7 @@ fn make(path: &Path, image: &Image, init: &[u8], scratch: &Path) -> Result<(), D
     let tree = prepare(&dir, init)?;
     let disk = dir.path().join("disk.erofs");
     let staging = Staging::new(image.layer_dirs(), &tree.join("rootfs"))?;
-    run_mkfs(&disk, &tree, staging).map_err(|error| explain(error, image))?;
+    run_mkfs(&disk, &tree, layout, staging).map_err(|error| explain(error, image))?;
     // Before the name: a disk cut short by a power failure would look whole.
     let file = File::open(&disk).map_err(FileError::on("open", &disk))?;
     file.sync_all().map_err(FileError::on("sync", &disk))?;
@@ -171,10 +205,16 @@ fn permit_all(path: &Path) -> Result<(), FileError> {
     fs::set_permissions(path, mode).map_err(FileError::on("change the mode of", path))
 }
 
-fn run_mkfs(disk: &Path, tree: &Path, staging: Staging) -> Result<(), DiskError> {
+fn run_mkfs(
+    disk: &Path,
+    tree: &Path,
+    layout: DiskLayout,
+    staging: Staging,
+) -> Result<(), DiskError> {
     let mut command = Command::new(MKFS);
     command
         .arg("--quiet")
+        .args(layout.option())
         .arg(std::path::absolute(disk).map_err(FileError::on("find", disk))?)
         .arg(std::path::absolute(tree).map_err(FileError::on("find", tree))?)
         .stdin(Stdio::null())

@@ -3,6 +3,7 @@
 use vm_memory::{Bytes, GuestAddress};
 
 use super::{BootError, layout, write_error};
+use crate::config::RootDisk;
 use crate::kvm::GuestRam;
 
 /// Where the workload's kernel messages go.
@@ -19,8 +20,17 @@ pub enum KernelMessages {
 /// a reset by the keyboard controller when the kernel gives up, which the
 /// monitor sees.
 #[must_use]
-pub fn linux(messages: KernelMessages, virtio_devices: u8, extra: &str) -> String {
-    let mut line = String::from("root=/dev/vda rootfstype=erofs init=/init panic=-1 reboot=k");
+pub fn linux(
+    messages: KernelMessages,
+    root: RootDisk,
+    virtio_devices: u8,
+    extra: &str,
+) -> String {
+    let mut line = String::from(match root {
+        RootDisk::Blk => "root=/dev/vda rootfstype=erofs",
+        RootDisk::Pmem => "root=/dev/pmem0 rootfstype=erofs rootflags=dax",
+    });
+    line.push_str(" init=/init panic=-1 reboot=k");
     line.push_str(match messages {
         KernelMessages::Quiet => " quiet",
         KernelMessages::Serial => " console=ttyS0",
@@ -62,7 +72,7 @@ mod tests {
 
     #[test]
     fn devices_are_announced_in_order() {
-        let line = linux(KernelMessages::Quiet, 2, "noxsave");
+        let line = linux(KernelMessages::Quiet, RootDisk::Blk, 2, "noxsave");
         assert!(line.contains(" bulkhead_timer=0xd0000000 "), "{line}");
         assert!(
             line.ends_with(
@@ -70,7 +80,8 @@ mod tests {
             ),
             "{line}"
         );
-        assert!(linux(KernelMessages::Serial, 0, "").contains("console=ttyS0"));
+        let line = linux(KernelMessages::Serial, RootDisk::Pmem, 0, "");
+        assert!(line.contains("root=/dev/pmem0 ") && line.contains("console=ttyS0"), "{line}");
     }
 
     #[test]

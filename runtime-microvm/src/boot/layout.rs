@@ -57,6 +57,14 @@ pub const LOCAL_APIC: u32 = 0xfee0_0000;
 /// API, `KVM_SET_TSS_ADDR`).
 pub const KVM_TSS: u64 = 0xfffb_d000;
 
+/// Where the guest's memory and the hole for devices are behind us, for `ram_bytes`
+/// of memory: on the boundary of a large page, 2 MiB.
+#[must_use]
+pub fn above_memory(ram_bytes: u64) -> GuestAddress {
+    let end = ram_ranges(ram_bytes).last().map_or(0, |(start, len)| start + len);
+    GuestAddress(end.max(ABOVE_HOLE).next_multiple_of(2 << 20))
+}
+
 /// Register page of the virtio-mmio device with this index.
 #[must_use]
 pub fn virtio_mmio(index: u8) -> GuestAddress {
@@ -89,6 +97,13 @@ mod tests {
         assert_eq!(ram_ranges(DEVICE_HOLE), [(0, DEVICE_HOLE)]);
         let split = ram_ranges(DEVICE_HOLE + 4096);
         assert_eq!(split, [(0, DEVICE_HOLE), (ABOVE_HOLE, 4096)]);
+    }
+
+    #[test]
+    fn what_is_above_memory_touches_nothing() {
+        assert_eq!(above_memory(64 << 20).0, ABOVE_HOLE);
+        assert_eq!(above_memory(DEVICE_HOLE).0, ABOVE_HOLE);
+        assert_eq!(above_memory(DEVICE_HOLE + (3 << 20)).0, ABOVE_HOLE + (4 << 20));
     }
 
     #[test]

@@ -4,11 +4,13 @@
 //! Nothing here knows what the guest is; that is `boot/`.
 
 pub mod cpuid;
+mod mapped_file;
 mod stats;
 mod system;
 mod vcpu;
 mod vm;
 
+pub use mapped_file::{MapError, MappedFile};
 pub use stats::{StatsFd, StatsReader};
 pub use system::{KVM_DEVICE, System};
 pub use vcpu::{Entry, Fault, Vcpu};

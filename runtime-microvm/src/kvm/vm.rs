@@ -1,14 +1,15 @@
 //! A VM: guest memory, the interrupt controller, interrupts sent to it.
 
 use kvm_bindings::{
-    KVM_CAP_SPLIT_IRQCHIP, kvm_enable_cap, kvm_msi, kvm_userspace_memory_region,
+    KVM_CAP_SPLIT_IRQCHIP, KVM_MEM_READONLY, kvm_enable_cap, kvm_msi,
+    kvm_userspace_memory_region,
 };
 use kvm_ioctls::VmFd;
 use vm_memory::{
     GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, MemoryRegionAddress,
 };
 
-use super::{KvmError, StatsFd, Vcpu, failed};
+use super::{KvmError, MappedFile, StatsFd, Vcpu, failed};
 use crate::boot::layout;
 
 /// Guest memory: anonymous, private, not reserved in advance, so that the host
@@ -104,6 +105,26 @@ impl Vm {
                 .map_err(failed("set guest memory"))?;
         }
         Ok(())
+    }
+
+    /// Gives the VM a file to read as memory, besides `ram`: as early as
+    /// [`Vm::set_memory`]. Stores to it are exits, and lost.
+    ///
+    /// # Errors
+    ///
+    /// [`KvmError::Ioctl`], also where KVM has no read-only memory.
+    pub fn set_read_only(&self, ram: &GuestRam, file: &MappedFile) -> Result<(), KvmError> {
+        let description = kvm_userspace_memory_region {
+            slot: u32::try_from(ram.num_regions()).unwrap_or(u32::MAX),
+            flags: KVM_MEM_READONLY,
+            guest_phys_addr: file.start().0,
+            memory_size: file.size(),
+            userspace_addr: file.host_address() as u64,
+        };
+        // SAFETY: the mapping belongs to `file`, which the machine keeps until the VM
+        // is gone, and is as long as it says.
+        unsafe { self.fd.set_user_memory_region(description) }
+            .map_err(failed("let the guest read a file as memory"))
     }
 
     /// Puts the local APIC into the kernel and leaves the I/O APIC to us.

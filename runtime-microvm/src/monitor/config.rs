@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::RootDisk;
 use crate::throttle::CpuLimit;
 
 /// Everything a monitor needs to know; the paths are absolute.
@@ -24,6 +25,8 @@ pub struct MonitorConfig {
     pub command_line: String,
     /// The root filesystem.
     pub disk: PathBuf,
+    /// How the guest is shown it.
+    pub root_disk: RootDisk,
     /// Give the guest a source of randomness.
     pub entropy_device: bool,
     /// Let it give memory back that it has freed.

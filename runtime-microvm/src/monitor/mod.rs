@@ -177,6 +177,7 @@ fn build(
             kernel: config.kernel.clone(),
             extra_command_line: config.command_line.clone(),
             disk: config.disk.clone(),
+            root_disk: config.root_disk,
             vsock,
             entropy_device: config.entropy_device,
             balloon: config.balloon,

@@ -13,10 +13,13 @@ use vm_memory::{Bytes, GuestAddress};
 use super::VirtioDevice;
 use super::balloon::Balloon;
 use super::block::Block;
+use super::disk::DiskImage;
 use super::driver::{BUFFERS, Descriptor, Driver, RAM, WRITE, rings};
+use super::pmem::Pmem;
 use super::rng::Rng;
 use super::vsock::Vsock;
 use crate::devices::bus::MmioDevice;
+use crate::kvm::MappedFile;
 
 const DISK_SECTORS: usize = 64;
 
@@ -136,7 +139,7 @@ fn survives<D: VirtioDevice>(device: D, attack: &Attack) -> Result<(), TestCaseE
 fn disk() -> (tempfile::NamedTempFile, Block) {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), [0xd1_u8; 512 * DISK_SECTORS]).unwrap();
-    let block = Block::open(file.path(), "test").unwrap();
+    let block = Block::new(DiskImage::open(file.path()).unwrap(), "test");
     (file, block)
 }
 
@@ -157,6 +160,14 @@ proptest! {
     #[test]
     fn the_balloon_survives(attack in attack(vec(any::<u8>(), 64))) {
         survives(Balloon::new(), &attack)?;
+    }
+
+    #[test]
+    fn the_mapped_disk_survives(attack in attack((0..3_u32).prop_map(|kind| kind.to_le_bytes().into()))) {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4096).unwrap();
+        let range = MappedFile::new(&file, 4096, GuestAddress(1 << 32)).unwrap();
+        survives(Pmem::new(range), &attack)?;
     }
 
     #[test]

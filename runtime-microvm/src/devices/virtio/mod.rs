@@ -10,6 +10,7 @@
 pub mod balloon;
 pub mod block;
 mod chain;
+pub mod disk;
 #[cfg(test)]
 mod driver;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod hostile;
 pub mod mmio;
 #[cfg(test)]
 mod mmio_tests;
+pub mod pmem;
 mod queue;
 pub mod registers;
 pub mod rng;

@@ -3,12 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
 
 use super::{
     BlockMetrics, F_RO, F_SEG_MAX, ID, S_IOERR, S_OK, S_UNSUPP, SECTOR, T_GET_ID, T_IN, T_OUT,
 };
+use crate::devices::virtio::disk::DiskImage;
 use crate::devices::virtio::{Buffers, Chain, Malformed, Notify, VirtQueue, VirtioDevice};
 use crate::kvm::GuestRam;
 
@@ -24,32 +23,6 @@ const ID_LEN: usize = 20;
 /// Configuration: capacity u64, size_max u32, seg_max u32.
 const CONFIG_LEN: usize = 16;
 
-/// A disk image that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DiskError {
-    /// It could not be opened.
-    #[error("cannot open the disk {}", path.display())]
-    Open {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// It is something else.
-    #[error("{} is neither a file nor a block device", path.display())]
-    NotADisk {
-        /// Which file.
-        path: PathBuf,
-    },
-    /// There is nothing on it.
-    #[error("the disk {} is empty", path.display())]
-    Empty {
-        /// Which file.
-        path: PathBuf,
-    },
-}
-
 /// A read-only disk.
 #[derive(Debug)]
 pub struct Block {
@@ -61,31 +34,10 @@ pub struct Block {
 }
 
 impl Block {
-    /// Opens the image read-only; `serial` is what the guest sees as the name
-    /// of the disk.
-    ///
-    /// # Errors
-    ///
-    /// [`DiskError`].
-    pub fn open(path: &Path, serial: &str) -> Result<Self, DiskError> {
-        let open = |source| DiskError::Open { path: path.to_owned(), source };
-        let file = File::open(path).map_err(open)?;
-        let metadata = file.metadata().map_err(open)?;
-        if !metadata.is_file() && !metadata.file_type().is_block_device() {
-            return Err(DiskError::NotADisk { path: path.to_owned() });
-        }
-        let len = if metadata.is_file() {
-            metadata.size()
-        } else {
-            io::Seek::seek(&mut &file, io::SeekFrom::End(0)).map_err(open)?
-        };
-        if len < SECTOR {
-            return Err(DiskError::Empty { path: path.to_owned() });
-        }
-        Ok(Self::new(file, len, serial))
-    }
-
-    fn new(file: File, len: u64, serial: &str) -> Self {
+    /// The disk of `image`; `serial` is what the guest sees as its name.
+    #[must_use]
+    pub fn new(image: DiskImage, serial: &str) -> Self {
+        let DiskImage { file, len } = image;
         let mut id = [0; ID_LEN];
         let named = serial.len().min(ID_LEN);
         id[..named].copy_from_slice(&serial.as_bytes()[..named]);

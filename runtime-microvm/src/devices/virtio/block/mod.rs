@@ -6,7 +6,7 @@ mod metrics;
 #[cfg(test)]
 mod tests;
 
-pub use device::{Block, DiskError};
+pub use device::Block;
 pub use metrics::BlockMetrics;
 
 /// Device id.
