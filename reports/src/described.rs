@@ -141,7 +141,7 @@ fn real_and_made_up_results_keep_to_the_schema() {
     let validator = jsonschema::validator_for(&derived()).unwrap();
     let mut odd = sample::rich();
     odd.cells[0].low = f64::NAN;
-    let made_up = [sample::results(), sample::rich(), odd];
+    let made_up = [sample::results(), sample::rich(), sample::warm(), odd];
     let all = made_up.iter().map(|results| serde_json::to_value(results).unwrap());
     for (index, value) in all.chain(REAL.map(read)).enumerate() {
         let faults: Vec<String> = validator

@@ -8,6 +8,7 @@ use crate::operations::is_control;
 use crate::schema::{AttemptOutcome, Fit, Start};
 use crate::units::{Unit, many, rounded, times};
 use crate::view::{BOOT, MARK, SYSCALLS, View, Wall, is_within_noise, slope};
+use crate::ways::ways;
 
 /// The kernel is called "natively" up to this many times the native cost. Ours:
 /// half as much again is more than noise, and less than anybody notices.
@@ -103,6 +104,10 @@ const SAYINGS: [Saying; 10] = [
     ("Containers give the higher density.", "memory", higher_density),
 ];
 
+/// The saying that a run without warm starts says nothing about.
+const HAS_TO_BOOT: Saying =
+    ("A virtual machine has to boot before it can begin to work.", "warm", has_to_boot);
+
 /// Every saying with its verdict.
 pub fn rows(view: &View<'_>) -> Vec<Row> {
     let first = |kind: &str| {
@@ -121,7 +126,7 @@ pub fn rows(view: &View<'_>) -> Vec<Row> {
         container: first("container"),
         microvm: first("microvm"),
     };
-    SAYINGS
+    let mut rows: Vec<Row> = SAYINGS
         .iter()
         .map(|&(saying, anchor, judge)| match judge(&walls) {
             Some((verdict, figure)) => Row { saying, verdict, figure, anchor: Some(anchor) },
@@ -130,7 +135,39 @@ pub fn rows(view: &View<'_>) -> Vec<Row> {
                 Row { saying, verdict: Verdict::Undecided, figure, anchor: None }
             }
         })
-        .collect()
+        .collect();
+    // Only a run that started one in another way has anything to say about it.
+    let (saying, anchor, judge) = HAS_TO_BOOT;
+    if let Some((verdict, figure)) = judge(&walls) {
+        rows.insert(1, Row { saying, verdict, figure, anchor: Some(anchor) });
+    }
+    rows
+}
+
+/// How fast a virtual machine starts when it does not boot.
+fn has_to_boot(walls: &Walls<'_, '_>) -> Option<Judged> {
+    let (view, microvm) = (walls.view, walls.microvm?);
+    let mine = ways(view).into_iter().filter(|way| way.wall.runtime() == microvm.name);
+    let other = mine.filter(|way| way.of_cold.is_some());
+    let way = other.min_by(|a, b| a.cell.median.total_cmp(&b.cell.median))?;
+    let of_cold = way.of_cold?;
+    let beside = walls.container.and_then(|container| {
+        let ratio = view.between(BOOT, START_METRIC, way.wall.name, container.name)?;
+        Some(format!("; that is {}", view.compared(&ratio)))
+    });
+    let figure = format!(
+        "{} starts in {}, {}{}",
+        way.wall.label,
+        crate::view::median(way.cell),
+        view.compared(&of_cold),
+        beside.unwrap_or_default()
+    );
+    let verdict = match (of_cold.distinguishable, of_cold.ratio < 1.0) {
+        (true, true) => Verdict::Refuted,
+        (true, false) => Verdict::Confirmed,
+        (false, _) => Verdict::Undecided,
+    };
+    Some((verdict, figure))
 }
 
 fn starts_faster(walls: &Walls<'_, '_>) -> Option<Judged> {

@@ -9,6 +9,7 @@ use crate::badge;
 use crate::charts::{
     Figure, ecdf, memory, phases, price, ratios, split, storm, strip, surface, ways,
 };
+use crate::findings;
 use crate::folklore;
 use crate::gaps::{Gap, gaps};
 use crate::glance::{Glance, glance};
@@ -35,6 +36,7 @@ struct Page {
     partial: Option<&'static str>,
     questions: Vec<Question>,
     glance: Glance,
+    findings: Vec<String>,
     series: Vec<(usize, String)>,
     strip: Option<Figure>,
     logarithmic: bool,
@@ -131,6 +133,7 @@ fn page(results: &Results) -> Page {
         warning: view.emulated().then_some(EMULATED),
         partial: run.partial.then_some(method::PARTIAL),
         glance: glance(&questions),
+        findings: findings::sentences(&view),
         questions,
         series: view.walls.iter().map(|wall| (wall.series % 8, wall.label.clone())).collect(),
         strip: strip::figure(&view),

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::agreement::Agreement;
 use crate::badge;
+use crate::findings;
 use crate::gaps::{Gap, gaps};
 use crate::method;
 use crate::overview;
@@ -34,6 +35,14 @@ pub fn render(results: &Results) -> String {
     out.push('\n');
     for sentence in overview::sentences(&view) {
         let _ = writeln!(out, "- {}", escape(&sentence));
+    }
+    let findings = findings::sentences(&view);
+    if !findings.is_empty() {
+        out.push_str("\n## What the figures say\n\n");
+        for sentence in findings {
+            let _ = writeln!(out, "- {}", escape(&sentence));
+        }
+        let _ = writeln!(out, "\n{}", findings::RULE);
     }
     let gaps = gaps(&view);
     let workloads: Vec<(String, Table)> = view

@@ -83,7 +83,7 @@ fn start(view: &View<'_>) -> Question {
 /// The metric to lead with: host memory, as it leaves nothing out, unless some
 /// runtime's did not rise beyond noise; then what the processes hold. One for
 /// all runtimes, so that they can be compared.
-fn chief_memory(view: &View<'_>) -> (&'static str, &'static str) {
+pub fn chief_memory(view: &View<'_>) -> (&'static str, &'static str) {
     let fits = |metric| view.results.fits.iter().filter(move |fit| fit.metric == metric);
     let rises = fits(USED).next().is_some() && !fits(USED).any(is_within_noise);
     if rises || fits(PSS).next().is_none() { (USED, PSS) } else { (PSS, USED) }
@@ -134,7 +134,7 @@ fn beside_baseline(view: &View<'_>, wall: &Wall<'_>, fit: &Fit) -> String {
 }
 
 /// The way of measuring memory in words.
-fn way(metric: &str) -> &'static str {
+pub fn way(metric: &str) -> &'static str {
     if metric == USED { "host memory" } else { "PSS of its processes" }
 }
 

@@ -123,3 +123,18 @@ fn what_was_not_measured_is_not_decided() {
     assert_eq!(rows.len(), SAYINGS.len());
     assert!(rows.iter().all(|row| row.verdict == Verdict::Undecided && row.anchor.is_none()));
 }
+
+#[test]
+fn a_restored_microvm_answers_how_fast_one_starts_without_a_boot() {
+    let mut results = sample::warm();
+    let (refuted, figure) = verdict(&results, "has to boot");
+    assert_eq!(refuted, Verdict::Refuted);
+    let expected = "microvm-pool † starts in 46.8 ms [45.4, 48.7], 0.00900× microvm †";
+    assert!(figure.starts_with(expected), "{figure}");
+    for ratio in results.ratios.iter_mut().filter(|r| r.baseline == "microvm") {
+        ratio.distinguishable = false;
+    }
+    assert_eq!(verdict(&results, "has to boot").0, Verdict::Undecided);
+    let cold = sample::rich();
+    assert!(rows(&View::new(&cold)).iter().all(|row| !row.saying.contains("has to boot")));
+}
