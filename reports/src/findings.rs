@@ -8,7 +8,8 @@ use crate::overview::{chief_memory, way};
 use crate::schema::{Fit, Ratio, Start};
 use crate::units::{many, times};
 use crate::view::{
-    BOOT, NOT_DISTINGUISHABLE, SYSCALLS, View, Wall, doubt, is_within_noise, median, slope,
+    BOOT, NOT_DISTINGUISHABLE, SYSCALLS, TOO_FEW, View, Wall, doubt, is_within_noise, median,
+    slope,
 };
 use crate::ways::ways;
 
@@ -149,9 +150,14 @@ fn kernel(view: &View<'_>, chosen: &Chosen<'_, '_>) -> Option<String> {
             let dearest = told.iter().max_by(|a, b| a.ratio.total_cmp(&b.ratio));
             let most =
                 dearest.map(|r| format!(", {} by the most: {}", r.metric, view.compared(r)));
+            let few = ratios.iter().filter(|ratio| doubt(ratio) == Some(TOO_FEW)).count();
+            let few = match few {
+                0 => String::new(),
+                some => format!(" ({TOO_FEW} in {})", many(some)),
+            };
             (total > 0).then(|| {
                 let most = most.unwrap_or_default();
-                format!("{} in {} of {}{most}", wall.label, many(told.len()), many(total))
+                format!("{} in {} of {}{few}{most}", wall.label, many(told.len()), many(total))
             })
         })
         .collect();
@@ -170,7 +176,7 @@ fn computing(view: &View<'_>, chosen: &Chosen<'_, '_>) -> Option<String> {
     let all: Vec<&Ratio> =
         chosen.walls.iter().flat_map(|wall| against(view, baseline, wall, pure)).collect();
     let told = told_apart(&all);
-    let decided = all.iter().filter(|ratio| doubt(ratio) != Some(crate::view::TOO_FEW)).count();
+    let decided = all.iter().filter(|ratio| doubt(ratio) != Some(TOO_FEW)).count();
     if all.is_empty() {
         return None;
     }

@@ -5,10 +5,12 @@ use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::agreement::Agreement;
 use crate::badge;
 use crate::charts::{
     Figure, ecdf, memory, phases, price, ratios, split, storm, strip, surface, ways,
 };
+use crate::effort;
 use crate::findings;
 use crate::folklore;
 use crate::gaps::{Gap, gaps};
@@ -58,6 +60,9 @@ struct Page {
     evidence: Evidence,
     workloads: Vec<Workload>,
     outcomes: Table,
+    effort: Effort,
+    agreement: Option<String>,
+    outcome: Option<String>,
     noise: Option<Figure>,
     noise_table: Table,
     folklore: Vec<folklore::Row>,
@@ -102,6 +107,12 @@ struct Evidence {
     surface: Option<Figure>,
     surfaces: Table,
     system_calls: Table,
+}
+
+/// Where the run's time went.
+struct Effort {
+    table: Table,
+    said: Vec<String>,
 }
 
 /// A workload without a section of its own.
@@ -155,6 +166,9 @@ fn page(results: &Results) -> Page {
         evidence: evidence(&view),
         workloads: further(&view),
         outcomes: tables::outcomes(&view),
+        effort: Effort { table: tables::effort(&view), said: effort::sentences(&view) },
+        agreement: effort::agreement(&view),
+        outcome: outcome(results),
         noise: ratios::noise(&view),
         noise_table: tables::noise(&view),
         folklore: folklore::rows(&view),
@@ -213,6 +227,11 @@ fn further(view: &View<'_>) -> Vec<Workload> {
         }
     };
     view.further_workloads().into_iter().map(workload).collect()
+}
+
+/// Whether a user's own command did the same everywhere.
+fn outcome(results: &Results) -> Option<String> {
+    (!results.outcomes.is_empty()).then(|| Agreement::of(results).to_string())
 }
 
 /// Why the host's KVM is taken for what the badge says.

@@ -19,6 +19,7 @@ pub mod comparison;
 pub mod csv;
 #[cfg(test)]
 mod described;
+mod effort;
 mod findings;
 mod folklore;
 mod gaps;

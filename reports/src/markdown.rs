@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::agreement::Agreement;
 use crate::badge;
+use crate::effort;
 use crate::findings;
 use crate::gaps::{Gap, gaps};
 use crate::method;
@@ -43,6 +44,9 @@ pub fn render(results: &Results) -> String {
             let _ = writeln!(out, "- {}", escape(&sentence));
         }
         let _ = writeln!(out, "\n{}", findings::RULE);
+        if let Some(agreement) = effort::agreement(&view) {
+            let _ = writeln!(out, "{}", escape(&agreement));
+        }
     }
     let gaps = gaps(&view);
     let workloads: Vec<(String, Table)> = view
@@ -72,6 +76,7 @@ pub fn render(results: &Results) -> String {
     for (title, about, table) in [
         ("What your own command wrote", method::OUTCOMES, tables::outcomes(&view)),
         ("Noise floor", method::NOISE, tables::noise(&view)),
+        ("How the measuring was spent", method::EFFORT, tables::effort(&view)),
         ("Folklore and evidence", method::FOLKLORE, tables::folklore(&view)),
         ("Left out", method::OMITTED, tables::omissions(&gaps)),
         ("Runtimes", "", tables::runtimes(&view)),
@@ -80,6 +85,9 @@ pub fn render(results: &Results) -> String {
         ("Run", "", tables::method(&view)),
     ] {
         section(&mut out, title, about, &table);
+    }
+    for sentence in effort::sentences(&view) {
+        let _ = writeln!(out, "\n{}", escape(&sentence));
     }
     consoles(&mut out, &gaps);
     out.push_str("\n## Method\n\n");

@@ -62,8 +62,13 @@ pub const STORM: &str = "Time from the first request until the last of them has 
     number does means that the starts wait for each other.";
 
 /// Under the noise floor.
-pub const NOISE: &str = "Each runtime measured as if it were two (A/A). What shows here is the \
-    harness and the host, not a wall: a difference below the floor is called not distinguishable.";
+pub const NOISE: &str = "One runtime takes part in every block twice and is compared with itself \
+    (A/A). What shows here is the harness and the host, not a wall: a difference below the floor \
+    is called not distinguishable.";
+
+/// Under the effort.
+pub const EFFORT: &str = "How far each workload got, what it took, and what ended it. A block has \
+    every runtime at least once.";
 
 /// Under the folklore.
 pub const FOLKLORE: &str = "What is said about containers and virtual machines, beside the figure \
@@ -136,7 +141,7 @@ pub const POINTS: [Point; 9] = [
     },
     Point {
         title: "A/A.",
-        text: "A full run also compares each runtime with itself. What difference that shows is the \
+        text: "One runtime takes part in every block twice. What difference it shows to itself is the \
                noise floor; a difference between two runtimes below it is not called one.",
     },
     Point {

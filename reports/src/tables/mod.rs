@@ -2,6 +2,7 @@
 //! terminal, Markdown and HTML print the same cells.
 
 mod changes;
+mod effort;
 mod evidence;
 mod host;
 mod kvm;
@@ -10,6 +11,7 @@ mod ways;
 mod workloads;
 
 pub use changes::{changes, missing, settings};
+pub use effort::effort;
 pub use evidence::{isolation, observations, spaced, surfaces, system_calls, virtualisation};
 pub use host::{host, method, omissions, runtimes};
 pub use kvm::{kvm_by_phase, kvm_counters};
