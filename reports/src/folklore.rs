@@ -7,7 +7,7 @@ use crate::isolation::{Score, score};
 use crate::operations::is_control;
 use crate::schema::{AttemptOutcome, Fit, Start};
 use crate::units::{Unit, many, rounded, times};
-use crate::view::{BOOT, MARK, SYSCALLS, View, Wall, is_within_noise, slope};
+use crate::view::{BOOT, MARK, SYSCALLS, View, Wall, doubt, is_within_noise, slope};
 use crate::ways::ways;
 
 /// The kernel is called "natively" up to this many times the native cost. Ours:
@@ -183,8 +183,8 @@ fn starts_faster(walls: &Walls<'_, '_>) -> Option<Judged> {
         times(slow.median / fast.median)
     );
     let ratio = view.between(BOOT, START_METRIC, microvm.name, container.name)?;
-    if !ratio.distinguishable {
-        return Some((Verdict::Undecided, format!("{figure}, not distinguishable")));
+    if let Some(doubt) = doubt(&ratio) {
+        return Some((Verdict::Undecided, format!("{figure}, {doubt}")));
     }
     if slow.median < fast.median {
         return Some((Verdict::Refuted, figure));

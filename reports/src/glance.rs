@@ -1,7 +1,10 @@
 //! The first screen as one table: a row for each wall, a column for each
 //! question, so that a reader sees what each costs and what it buys in one look.
 
+use std::ops::Range;
+
 use crate::overview::{Answer, Question};
+use crate::units::NO_FIGURE;
 
 /// The table.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +40,40 @@ pub struct Row {
     /// An answer to each question, where there is one, and whether a line is
     /// drawn before it.
     pub answers: Vec<(Option<Answer>, bool)>,
+}
+
+/// Half of the table where there is no room for intervals: figures alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Brief {
+    /// What the half is about.
+    pub title: &'static str,
+    /// The questions.
+    pub columns: Vec<&'static str>,
+    /// Colour, name and figures of each wall.
+    pub rows: Vec<(usize, String, Vec<String>)>,
+}
+
+impl Glance {
+    /// What the walls cost, and what they buy, as far as either was measured.
+    pub fn briefs(&self) -> Vec<Brief> {
+        let halves = [("It costs", 0..self.costs), ("It buys", self.costs..self.columns.len())];
+        let halves = halves.into_iter().filter(|(_, columns)| !columns.is_empty());
+        let figure = |answer: &Option<Answer>| {
+            answer.as_ref().map_or(NO_FIGURE.to_owned(), |answer| answer.figure.value.clone())
+        };
+        let brief = |(title, half): (&'static str, Range<usize>)| Brief {
+            title,
+            columns: self.columns[half.clone()].iter().map(|column| column.title).collect(),
+            rows: (self.rows.iter())
+                .map(|row| {
+                    let answers = row.answers[half.clone()].iter();
+                    let figures = answers.map(|(answer, _)| figure(answer)).collect();
+                    (row.series, row.label.clone(), figures)
+                })
+                .collect(),
+        };
+        halves.map(brief).collect()
+    }
 }
 
 /// The answers, the other way round.
@@ -95,5 +132,8 @@ mod tests {
         let runsc = &shown.rows[5];
         assert_eq!(runsc.label, "runsc");
         assert!(runsc.answers[5].0.is_none() && runsc.answers[4].0.is_some());
+        let briefs = shown.briefs();
+        assert_eq!((briefs.len(), briefs[0].columns.len(), briefs[1].columns.len()), (2, 4, 2));
+        assert_eq!(briefs[1].rows[5].2, ["1 of 17", NO_FIGURE]);
     }
 }

@@ -4,6 +4,11 @@
 pub const START: &str = "From the request for a sandbox to the first byte of output of the \
     program in it, on the host's monotonic clock. Warm-ups are not counted; nothing is dropped.";
 
+/// Under a table of summaries.
+pub const SUMMARY: &str = "n: samples counted. p90 and p99: printed where n supports them. MAD: median \
+    absolute deviation. Outliers: beyond Tukey's fences, counted, never dropped. p: two-sided \
+    permutation test. In brackets: 95 % bootstrap intervals.";
+
 /// Under the phases.
 pub const PHASES: &str = "The phases of one start, the one in the middle of each runtime's \
     starts, so that they add up; medians of phases would not.";
@@ -29,7 +34,15 @@ pub const PRIVATE: &str = "PSS of one sandbox with the most of them alive, mean 
 
 /// Under the density chart.
 pub const MEMORY: &str = "Memory for each further idle sandbox: the slope of a straight line \
-    through samples at rising numbers of sandboxes, measured in two independent ways.";
+    through samples at rising numbers of sandboxes, measured in two independent ways: by what the \
+    host has left (MemAvailable), and by the proportional set size (PSS) of the sandboxes' own \
+    processes, which is their private pages and their share of those they have in common.";
+
+/// Under the charts of memory.
+pub const LINES: &str = "A dot is one reading with that many alive; a line is a least-squares fit, \
+    drawn as far as it was measured. Slopes with 95 % intervals (Student's t) are in the table. \
+    What the host has left also moves for other reasons: a slope whose interval includes zero is \
+    said not to be told from it.";
 
 /// Under the split of memory.
 pub const SPLIT: &str = "Proportional set size for each sandbox by process, at the largest \

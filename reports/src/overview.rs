@@ -2,9 +2,9 @@
 
 use crate::isolation::score;
 use crate::operations::{BARE_CALL, CONTROL};
-use crate::schema::{Cell, Fit};
+use crate::schema::{Cell, DensitySample, Fit};
 use crate::tables::spaced;
-use crate::units::{Measured, Unit, count, times};
+use crate::units::{Measured, Unit, count, float, times};
 use crate::view::{
     NOT_DISTINGUISHABLE, NOT_FROM_ZERO, View, Wall, doubt, is_within_noise, median, slope,
 };
@@ -74,25 +74,33 @@ fn start(view: &View<'_>) -> Question {
     });
     Question {
         title: "To start",
-        about: "from the request to the workload's first byte of output, median".to_owned(),
+        about: "request to first byte of output, median".to_owned(),
         buys: false,
         answers: with_bars(found.collect()),
     }
 }
 
-/// The metric to lead with: host memory, as it leaves nothing out, unless some
-/// runtime's did not rise beyond noise; then what the processes hold. One for
-/// all runtimes, so that they can be compared.
+/// The metric to lead with: host memory, as it leaves nothing out, unless that
+/// behind some wall did not rise beyond noise; then what the processes hold. One for
+/// all runtimes, so that they can be compared. A bare process may hold so little
+/// that it cannot be seen: that is a figure too.
 pub fn chief_memory(view: &View<'_>) -> (&'static str, &'static str) {
     let fits = |metric| view.results.fits.iter().filter(move |fit| fit.metric == metric);
-    let rises = fits(USED).next().is_some() && !fits(USED).any(is_within_noise);
+    let bare = |fit: &Fit| {
+        let info = view.results.runtimes.iter().find(|info| info.name == fit.runtime);
+        info.is_some_and(|info| info.isolation == "native")
+    };
+    let mut walls = fits(USED).filter(|fit| !bare(fit)).peekable();
+    let rises = walls.peek().is_some() && !walls.any(is_within_noise);
     if rises || fits(PSS).next().is_none() { (USED, PSS) } else { (PSS, USED) }
 }
 
 fn memory(view: &View<'_>) -> Question {
     let (chief, other) = chief_memory(view);
     let found = view.walls.iter().filter_map(|wall| {
-        let fit = view.fit(wall.name, chief)?;
+        let Some(fit) = view.fit(wall.name, chief) else {
+            return (chief == PSS).then(|| alone(view, wall)).flatten();
+        };
         let beside = view.fit(wall.name, other).map(|fit| {
             let zero =
                 if is_within_noise(fit) { format!(", {NOT_FROM_ZERO}") } else { String::new() };
@@ -103,7 +111,11 @@ fn memory(view: &View<'_>) -> Question {
             raw: fit.slope,
             figure: slope(fit),
             comparison: beside.unwrap_or_default(),
-            brief: beside_baseline(view, wall, fit),
+            brief: if is_within_noise(fit) {
+                NOT_FROM_ZERO.to_owned()
+            } else {
+                beside_baseline(view, wall, fit)
+            },
         })
     });
     Question {
@@ -113,6 +125,26 @@ fn memory(view: &View<'_>) -> Question {
         answers: with_bars(found.collect()),
     }
 }
+
+/// What a single sandbox holds, where no more were alive at once: not a slope, and
+/// said to be none.
+fn alone<'v, 'a>(view: &View<'a>, wall: &'v Wall<'a>) -> Option<Found<'v, 'a>> {
+    let single = |sample: &&DensitySample| sample.runtime == wall.name && sample.count == 1;
+    let held: Vec<f64> = (view.results.density.iter().filter(single))
+        .map(|sample| float(sample.pss_bytes.values().sum()))
+        .collect();
+    let bytes = held.iter().sum::<f64>() / count(held.len());
+    (bytes > 0.0).then(|| Found {
+        wall,
+        raw: bytes,
+        figure: Unit::Bytes.measured(bytes, f64::NAN, f64::NAN),
+        comparison: ALONE.to_owned(),
+        brief: ALONE.to_owned(),
+    })
+}
+
+/// Said of memory that is not a slope.
+const ALONE: &str = "of one alone: no slope";
 
 /// A slope as a multiple of the baseline's, where both are known to rise.
 fn beside_baseline(view: &View<'_>, wall: &Wall<'_>, fit: &Fit) -> String {
@@ -135,7 +167,7 @@ fn beside_baseline(view: &View<'_>, wall: &Wall<'_>, fit: &Fit) -> String {
 
 /// The way of measuring memory in words.
 pub fn way(metric: &str) -> &'static str {
-    if metric == USED { "host memory" } else { "PSS of its processes" }
+    if metric == USED { "host memory" } else { "process memory (PSS)" }
 }
 
 fn call(view: &View<'_>) -> Question {
@@ -178,7 +210,7 @@ fn gets_through(view: &View<'_>) -> Question {
     });
     Question {
         title: "What gets through",
-        about: "attempts against the host that succeeded, as the host saw it".to_owned(),
+        about: "attempts on the host that succeeded".to_owned(),
         buys: true,
         answers: answers.collect(),
     }
@@ -205,7 +237,7 @@ fn host_surface(view: &View<'_>) -> Question {
     });
     Question {
         title: "What it asks of the host",
-        about: "different system calls of its processes on the host's kernel".to_owned(),
+        about: "different system calls it makes there".to_owned(),
         buys: true,
         answers: answers.collect(),
     }
@@ -283,82 +315,4 @@ pub fn sentences(view: &View<'_>) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sample;
-
-    #[test]
-    fn four_questions_with_an_answer_for_each_runtime() {
-        let results = sample::results();
-        let view = View::new(&results);
-        let questions = questions(&view);
-        assert_eq!(questions.len(), 4);
-        assert!(questions.iter().all(|question| question.answers.len() == 3));
-        let start = &questions[0].answers;
-        assert!(start[0].bar < start[1].bar && start[1].bar < start[2].bar);
-        assert!((start[2].bar - 100.0).abs() < 1e-9, "{}", start[2].bar);
-        assert!(start[2].comparison.contains("× native"), "{}", start[2].comparison);
-        let control = &questions[3].answers;
-        assert!((control[0].bar - control[2].bar).abs() < 1e-9);
-    }
-
-    #[test]
-    fn what_a_wall_buys_is_asked_where_it_was_measured() {
-        let results = sample::rich();
-        let view = View::new(&results);
-        let buys: Vec<Question> = questions(&view).into_iter().filter(|q| q.buys).collect();
-        assert_eq!(buys.len(), 2);
-        let through = &buys[0].answers;
-        assert_eq!(
-            (through[0].figure.value.as_str(), through[0].comparison.as_str()),
-            ("13 of 16", "")
-        );
-        assert_eq!(through[1].comparison, "nested user namespace");
-        assert!(through[2].bar.abs() < 1e-9);
-        let surface = &buys[1].answers;
-        assert_eq!((surface[0].figure.value.as_str(), surface[0].bar), ("62", 100.0));
-        assert_eq!(surface[0].comparison, "no seccomp filter");
-    }
-
-    #[test]
-    fn a_slope_within_noise_is_said_to_be_and_not_quoted() {
-        let mut results = sample::results();
-        for fit in results.fits.iter_mut().filter(|fit| fit.metric == "used_bytes") {
-            (fit.slope, fit.slope_low, fit.slope_high) = (-70_000.0, -150_000.0, 16_000.0);
-        }
-        let view = View::new(&results);
-        let keep = &questions(&view)[1];
-        let pss = slope(view.fit("container", "pss_bytes").unwrap());
-        assert!(keep.about.starts_with("PSS"), "{}", keep.about);
-        assert_eq!(keep.answers[1].figure, pss);
-        assert!(keep.answers[1].comparison.ends_with(NOT_FROM_ZERO));
-        assert!(sentences(&view)[1].contains(&format!("takes {} of memory", pss.value)));
-    }
-
-    #[test]
-    fn too_few_samples_are_not_called_the_same() {
-        let mut results = sample::results();
-        for ratio in &mut results.ratios {
-            (ratio.low, ratio.high, ratio.distinguishable) = (f64::NAN, f64::NAN, false);
-        }
-        let start = &questions(&View::new(&results))[0].answers;
-        assert_eq!(start[1].brief, crate::view::TOO_FEW);
-    }
-
-    #[test]
-    fn nothing_measured_asks_nothing() {
-        let mut results = sample::results();
-        results.cells.clear();
-        results.fits.clear();
-        assert!(questions(&View::new(&results)).is_empty());
-        assert!(sentences(&View::new(&results)).is_empty());
-    }
-
-    #[test]
-    fn a_sentence_names_its_figures() {
-        let results = sample::results();
-        let said = sentences(&View::new(&results));
-        assert_eq!(said.len(), 3);
-        assert!(said[1].starts_with("container starts in 3.10\u{a0}ms, takes"), "{}", said[1]);
-    }
-}
+mod tests;

@@ -142,13 +142,32 @@ pub fn ratio(ratio: f64, low: f64, high: f64) -> Measured {
     if !ratio.is_finite() {
         return Measured { value: NO_FIGURE.to_owned(), interval: None };
     }
+    if is_tiny(ratio) {
+        let (low, high) = (1.0 / low, 1.0 / high);
+        let interval = (low.is_finite() && high.is_finite())
+            .then(|| format!("[1/{},\u{a0}1/{}]", number(low), number(high)));
+        return Measured { value: times(ratio), interval };
+    }
     Measured { value: times(ratio), interval: interval(low, high, decimals_for(ratio)) }
+}
+
+/// Below this a factor is shown as a part: 1/4,240 says more than 0.000236.
+const TINY: f64 = 0.01;
+
+fn is_tiny(factor: f64) -> bool {
+    factor > 0.0 && factor < TINY
 }
 
 /// A factor: `4.20×`.
 #[must_use]
 pub fn times(factor: f64) -> String {
-    if factor.is_finite() { format!("{}×", number(factor)) } else { NO_FIGURE.to_owned() }
+    if !factor.is_finite() {
+        NO_FIGURE.to_owned()
+    } else if is_tiny(factor) {
+        format!("1/{}×", number(1.0 / factor))
+    } else {
+        format!("{}×", number(factor))
+    }
 }
 
 /// A probability as it is quoted: never more precise than the test that gave it.
@@ -336,6 +355,11 @@ mod tests {
         assert_eq!(plain(&ratio(4.2, 4.1, 4.31).to_string()), "4.20× [4.10, 4.31]");
         assert_eq!(plain(&ratio(1731.4, 1690.0, 1780.0).to_string()), "1,731× [1,690, 1,780]");
         assert_eq!(ratio(f64::INFINITY, 1.0, 2.0).to_string(), NO_FIGURE);
+        assert_eq!(
+            plain(&ratio(0.0002, 0.00016, 0.00025).to_string()),
+            "1/5,000× [1/6,250, 1/4,000]"
+        );
+        assert_eq!(plain(&ratio(0.0002, 0.0, 0.00025).to_string()), "1/5,000×");
         assert_eq!(plain(&probability(0.0001)), "p < 0.001");
         assert_eq!(plain(&probability(0.0421)), "p = 0.042");
         assert_eq!(probability(f64::NAN), NO_FIGURE);

@@ -3,7 +3,7 @@
 
 use crate::badge;
 use crate::clocks::{FIRST_OUTPUT, START_METRIC};
-use crate::schema::{BootSample, Cell, Fit, Host, Ratio, Results, RuntimeInfo, Start};
+use crate::schema::{BootSample, Cell, Fit, Host, Ratio, Results, RuntimeInfo, Start, Surface};
 use crate::units::{self, Measured, Unit};
 
 /// Stands beside every microVM figure from a host that emulates guest kernels.
@@ -107,6 +107,31 @@ impl<'a> View<'a> {
     pub fn label(&self, name: &str) -> String {
         let wall = self.walls.iter().find(|wall| wall.name == name);
         wall.map_or_else(|| printable(name), |wall| wall.label.clone())
+    }
+
+    /// What each sandbox asks of the host, in the order of the runtimes.
+    pub fn surfaces(&self) -> Vec<&'a Surface> {
+        let mut surfaces: Vec<&Surface> = self.results.surfaces.iter().collect();
+        let place = |name: &str| self.walls.iter().position(|wall| wall.name == name);
+        surfaces.sort_by_key(|surface| place(&surface.runtime));
+        surfaces
+    }
+
+    /// How many samples the summaries of a workload rest on: "n = 6 to 20".
+    pub fn sizes(&self, workload: &str) -> String {
+        let sizes = || {
+            self.results
+                .cells
+                .iter()
+                .filter(|cell| cell.workload == workload)
+                .map(|cell| cell.n)
+        };
+        match (sizes().min(), sizes().max()) {
+            (Some(least), Some(most)) if least < most => {
+                format!("n = {} to {}", units::many(least), units::many(most))
+            }
+            (_, most) => format!("n = {}", units::many(most.unwrap_or(0))),
+        }
     }
 
     /// There are figures here that need the warning.

@@ -21,6 +21,11 @@ const FIGURES: [(&str, &str); 9] = [
     ("ring3_rate", "instructions of a guest's programs"),
 ];
 
+/// What the figure called `name` is; nothing for one that is not known.
+pub(crate) fn meaning(name: &str) -> &'static str {
+    FIGURES.iter().find(|(known, _)| *known == name).map_or("", |(_, meaning)| meaning)
+}
+
 /// The badge of a host: what stands beside every figure of a microVM from it.
 #[must_use]
 pub fn badge(kind: VirtualisationKind) -> &'static str {
@@ -58,8 +63,10 @@ pub fn table(profile: &VirtualisationProfile) -> Table {
         tables::figures("Samples"),
     ]);
     for figure in &profile.figures {
-        let known = FIGURES.iter().find(|(name, _)| *name == figure.name);
-        let meaning = known.map_or_else(|| printable(&figure.name), |(_, it)| (*it).to_owned());
+        let meaning = match meaning(&figure.name) {
+            "" => printable(&figure.name),
+            known => known.to_owned(),
+        };
         let (median, interval) = shown(figure);
         let samples = figure.samples.len().to_string();
         table.rows.push([meaning, median, interval, samples].map(tables::plain).into());

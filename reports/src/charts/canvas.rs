@@ -18,6 +18,13 @@ const FINENESS: f64 = 8.0;
 /// plotters-svg writes a font's size divided by this, the height of a line.
 const FONT_FACTOR: f64 = 1.24;
 
+/// Length of a dash and of the gap after it, pixels.
+const DASH: f64 = 6.0;
+const GAP: f64 = 4.0;
+
+/// No chart is longer than this many of them.
+const MOST_DASHES: f64 = 1000.0;
+
 /// Colours a theme defines for runtimes (`--s0`…).
 pub const PALETTE: usize = 8;
 
@@ -142,6 +149,20 @@ impl Canvas<'_> {
     /// A straight line.
     pub fn line(&self, from: (f64, f64), to: (f64, f64), ink: Ink, width: f64) -> Drawn {
         self.path(&[from, to], ink, width)
+    }
+
+    /// A straight line of dashes.
+    pub fn dashes(&self, from: (f64, f64), to: (f64, f64), ink: Ink, width: f64) -> Drawn {
+        let (across, down) = (to.0 - from.0, to.1 - from.1);
+        let number = (across.hypot(down) / (DASH + GAP)).ceil().clamp(1.0, MOST_DASHES);
+        let at = |part: f64| (from.0 + across * part, from.1 + down * part);
+        let mut begun = 0.0;
+        while begun < number {
+            let end = (begun + DASH / (DASH + GAP)) / number;
+            self.line(at(begun / number), at(end), ink, width)?;
+            begun += 1.0;
+        }
+        Ok(())
     }
 
     /// A line through points.

@@ -4,17 +4,34 @@
 use super::axis::{Axis, tick_label};
 use super::canvas::{Anchor, Canvas, DrawError, Drawn, Ink, Type, svg};
 use super::names::{self, End};
-use super::or_note;
+use super::{Figure, Layout, stroke};
 use crate::schema::DensitySample;
 use crate::units::{Unit, float, signed_float};
 use crate::view::{View, Wall};
 
-const WIDTH: f64 = 500.0;
-const HEIGHT: f64 = 330.0;
-const LEFT: f64 = 62.0;
-const RIGHT: f64 = WIDTH - 114.0;
+/// A panel's size and where its axes are.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    width: f64,
+    height: f64,
+    left: f64,
+    right: f64,
+    bottom: f64,
+}
+
+/// Where the upward axis ends.
 const TOP: f64 = 32.0;
-const BOTTOM: f64 = HEIGHT - 44.0;
+
+impl Frame {
+    /// Two stand beside each other on a wide page.
+    fn of(layout: Layout) -> Self {
+        let (width, height, names) = match layout {
+            Layout::Wide => (500.0, 330.0, 114.0),
+            Layout::Narrow => (layout.width(), 290.0, 108.0),
+        };
+        Self { width, height, left: 62.0, right: width - names, bottom: height - 44.0 }
+    }
+}
 
 /// One of the two ways memory is measured.
 #[derive(Debug, Clone, Copy)]
@@ -38,26 +55,26 @@ const WAYS: [Way; 2] = [
 ];
 
 /// A panel for each way that has samples.
-pub fn panels(view: &View<'_>) -> Vec<String> {
+pub fn panels(view: &View<'_>) -> Vec<Figure> {
     if view.results.density.is_empty() {
         return Vec::new();
     }
-    WAYS.iter().map(|way| or_note(panel(view, *way))).collect()
+    WAYS.iter().map(|way| Figure::draw(|layout| panel(view, *way, Frame::of(layout)))).collect()
 }
 
-fn panel(view: &View<'_>, way: Way) -> Result<String, DrawError> {
+fn panel(view: &View<'_>, way: Way, frame: Frame) -> Result<String, DrawError> {
     let samples = &view.results.density;
     let counts: Vec<f64> = samples.iter().map(|s| f64::from(s.count)).collect();
     let lines: Vec<Line<'_, '_>> =
         view.walls.iter().filter_map(|wall| line(view, wall, way)).collect();
     let ends = lines.iter().flat_map(|line| [line.from.1, line.to.1]);
     let sizes: Vec<f64> = samples.iter().map(way.value).chain(ends).collect();
-    let across = Axis::from_zero(&counts, LEFT, RIGHT);
-    let up = Axis::from_zero(&sizes, BOTTOM, TOP);
+    let across = Axis::from_zero(&counts, frame.left, frame.right);
+    let up = Axis::from_zero(&sizes, frame.bottom, TOP);
     let description = format!("{} over the number of idle sandboxes", way.title);
-    svg(WIDTH, HEIGHT, &description, |canvas| {
+    svg(frame.width, frame.height, &description, |canvas| {
         canvas.text(way.title, (0.0, 12.0), Anchor::Start, Type::strong(Ink::Text))?;
-        axes(canvas, &across, &up)?;
+        axes(canvas, &across, &up, frame)?;
         for sample in samples {
             let Some(wall) = view.walls.iter().find(|w| w.name == sample.runtime) else {
                 continue;
@@ -65,24 +82,25 @@ fn panel(view: &View<'_>, way: Way) -> Result<String, DrawError> {
             let at = (across.at(f64::from(sample.count)), up.at((way.value)(sample)));
             canvas.dot(at, 3.0, Ink::Series(wall.series), 0.6)?;
         }
-        draw_lines(canvas, &lines, &across, &up)
+        draw_lines(canvas, &lines, (&across, &up), frame)
     })
 }
 
-fn axes(canvas: &Canvas<'_>, across: &Axis, up: &Axis) -> Drawn {
+fn axes(canvas: &Canvas<'_>, across: &Axis, up: &Axis, frame: Frame) -> Drawn {
+    let Frame { left, right, bottom, .. } = frame;
     let muted = Type::label(Ink::Muted);
     for tick in up.ticks(Unit::Bytes, 7) {
         let y = up.at(tick);
-        canvas.line((LEFT, y), (RIGHT, y), Ink::Grid, 1.0)?;
-        canvas.text(&tick_label(Unit::Bytes, tick), (LEFT - 7.0, y), Anchor::End, muted)?;
+        canvas.line((left, y), (right, y), Ink::Grid, 1.0)?;
+        canvas.text(&tick_label(Unit::Bytes, tick), (left - 7.0, y), Anchor::End, muted)?;
     }
     for tick in across.ticks(Unit::Count, 7).into_iter().filter(|tick| tick.fract() == 0.0) {
         let x = across.at(tick);
-        canvas.line((x, BOTTOM), (x, BOTTOM + 4.0), Ink::Muted, 1.0)?;
-        let at = (x, BOTTOM + 15.0);
+        canvas.line((x, bottom), (x, bottom + 4.0), Ink::Muted, 1.0)?;
+        let at = (x, bottom + 15.0);
         canvas.text(&tick_label(Unit::Count, tick), at, Anchor::Middle, muted)?;
     }
-    let at = (f64::midpoint(LEFT, RIGHT), BOTTOM + 34.0);
+    let at = (f64::midpoint(left, right), bottom + 34.0);
     canvas.text("idle sandboxes", at, Anchor::Middle, muted)
 }
 
@@ -106,11 +124,16 @@ fn line<'v, 'a>(view: &View<'a>, wall: &'v Wall<'a>, way: Way) -> Option<Line<'v
 }
 
 /// The lines, each named at its end.
-fn draw_lines(canvas: &Canvas<'_>, lines: &[Line<'_, '_>], across: &Axis, up: &Axis) -> Drawn {
+fn draw_lines(
+    canvas: &Canvas<'_>,
+    lines: &[Line<'_, '_>],
+    (across, up): (&Axis, &Axis),
+    frame: Frame,
+) -> Drawn {
     let at = |(count, bytes): (f64, f64)| (across.at(count), up.at(bytes));
     for line in lines {
-        canvas.line(at(line.from), at(line.to), Ink::Series(line.wall.series), 2.0)?;
+        stroke(canvas, line.wall, at(line.from), at(line.to))?;
     }
     let ends = lines.iter().map(|line| End { wall: line.wall, at: at(line.to) });
-    names::draw(canvas, ends.collect(), RIGHT, BOTTOM)
+    names::draw(canvas, ends.collect(), frame.right, frame.bottom)
 }

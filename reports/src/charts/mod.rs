@@ -18,7 +18,10 @@ pub mod strip;
 pub mod surface;
 pub mod ways;
 
-use canvas::DrawError;
+use canvas::{Canvas, DrawError, Drawn, Ink};
+
+use crate::schema::Start;
+use crate::view::Wall;
 
 /// What a chart has to fit in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +65,16 @@ fn or_note(chart: Result<String, DrawError>) -> String {
     })
 }
 
+/// A piece of a runtime's line. A runtime has the same colour however its sandboxes
+/// are started: what is not cold is dashed.
+fn stroke(canvas: &Canvas<'_>, wall: &Wall<'_>, from: (f64, f64), to: (f64, f64)) -> Drawn {
+    let ink = Ink::Series(wall.series);
+    match wall.start() {
+        Start::Cold => canvas.line(from, to, ink, 2.0),
+        Start::Warm | Start::Pool => canvas.dashes(from, to, ink, 2.0),
+    }
+}
+
 /// Moves positions apart until neighbours are `gap` from each other, staying in
 /// order and not going below `bottom`.
 fn spread(positions: &mut [f64], gap: f64, bottom: f64) {
@@ -101,9 +114,9 @@ mod tests {
         let results = sample::results();
         let panels = memory::panels(&View::new(&results));
         assert_eq!(panels.len(), 2);
-        for panel in panels {
+        for panel in panels.iter().flat_map(|panel| [&panel.wide, &panel.narrow]) {
             // One more dot for each label.
-            assert_eq!(count(&panel, "<circle"), results.density.len() + 3);
+            assert_eq!(count(panel, "<circle"), results.density.len() + 3);
             for line in ["var(--s0)", "var(--s1)", "var(--s2)"] {
                 assert!(panel.contains(&format!("<polyline fill=\"none\" stroke=\"{line}\"")));
             }
@@ -114,7 +127,7 @@ mod tests {
     fn a_fit_is_drawn_only_where_it_was_measured() {
         let mut results = sample::results();
         results.density.retain(|sample| sample.runtime != "microvm" || sample.count <= 2);
-        let panel = memory::panels(&View::new(&results)).remove(0);
+        let panel = memory::panels(&View::new(&results)).remove(0).wide;
         let end_of = |ink: &str| {
             let start = format!("stroke=\"{ink}\" stroke-width=\"16\" points=\"");
             let (_, rest) = panel.split_once(&start).expect("a line");
@@ -212,6 +225,10 @@ mod tests {
         let chart = ways::figure(&view).unwrap().wide;
         assert_eq!(count(&chart, "<circle"), 3);
         assert!(chart.contains("microvm, pool") && chart.contains("same as cold"));
+        // A cold start's line is drawn through, the others are dashed.
+        let lines = memory::panels(&view).remove(0).wide;
+        assert_eq!(count(&lines, "<polyline fill=\"none\" stroke=\"var(--s0)\""), 1);
+        assert!(count(&lines, "<polyline fill=\"none\" stroke=\"var(--s1)\"") > 5);
         // Every runtime is a bar in two shades.
         let split = split::figure(&view).unwrap().wide;
         assert_eq!(count(&split, "<rect"), 2 * view.walls.len());

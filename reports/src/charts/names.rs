@@ -30,21 +30,28 @@ pub fn draw(canvas: &Canvas<'_>, ends: Vec<End<'_, '_>>, right: f64, bottom: f64
         name(canvas, end.wall, (right + 10.0, y))?;
     }
     early.sort_by(|a, b| a.at.1.total_cmp(&b.at.1));
-    for (place, end) in apart(early.iter().map(|end| end.at)).into_iter().zip(&early) {
+    let places = apart(early.iter().map(|end| end.at), bottom);
+    for (place, end) in places.into_iter().zip(&early) {
         name(canvas, end.wall, place)?;
     }
     Ok(())
 }
 
-/// Places beside the points, each below those above it that it would cover; the
-/// points come from top to bottom.
-fn apart(points: impl Iterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+/// Places beside the points, each below those above it that it would cover, and
+/// none below `bottom`; the points come from top to bottom.
+fn apart(points: impl Iterator<Item = (f64, f64)>, bottom: f64) -> Vec<(f64, f64)> {
+    let covers = |one: f64, other: f64| (one - other).abs() < LENGTH;
     let mut placed: Vec<(f64, f64)> = Vec::new();
-    for (x, y) in points {
-        let covers = |other: &&(f64, f64)| (other.0 - (x + 12.0)).abs() < LENGTH;
-        let above = placed.iter().filter(covers).map(|other| other.1 + LINE);
+    for (x, y) in points.map(|(x, y)| (x + 12.0, y)) {
+        let above =
+            placed.iter().filter(|other| covers(other.0, x)).map(|other| other.1 + LINE);
         let y = above.fold(y, f64::max);
-        placed.push((x + 12.0, y));
+        placed.push((x, y));
+    }
+    for index in (0..placed.len()).rev() {
+        let (x, y) = placed[index];
+        let below = placed[index + 1..].iter().filter(|other| covers(other.0, x));
+        placed[index].1 = below.map(|other| other.1 - LINE).fold(y.min(bottom), f64::min);
     }
     placed
 }
@@ -61,7 +68,9 @@ mod tests {
     #[test]
     fn names_at_one_place_come_below_each_other() {
         let points = [(100.0, 50.0), (110.0, 51.0), (400.0, 52.0)];
-        let placed = apart(points.into_iter());
+        let placed = apart(points.into_iter(), 300.0);
         assert_eq!(placed, [(112.0, 50.0), (122.0, 65.0), (412.0, 52.0)]);
+        let placed = apart(points.into_iter(), 60.0);
+        assert_eq!(placed, [(112.0, 45.0), (122.0, 60.0), (412.0, 52.0)]);
     }
 }

@@ -14,8 +14,11 @@ const FOOT: f64 = 26.0;
 /// Distance between the runtimes of one metric.
 const STAGGER: f64 = 11.0;
 
-/// Width of a name before it is cut, in letters, beside and above its row.
+/// Width of a name before it is broken or cut, in letters, beside and above its row.
 const LETTERS: (usize, usize) = (35, 52);
+
+/// Height of a row with a name in two lines.
+const TWO_LINES: f64 = 34.0;
 
 /// What one metric is of another, for each runtime.
 pub struct Row {
@@ -129,7 +132,11 @@ fn chart(
     let width = layout.width();
     let most = rows.iter().map(|row| row.points.len()).max().unwrap_or(1);
     let (left, right, pitch) = match layout {
-        Layout::Wide => (250.0, width - 64.0, STAGGER * count(most) + 14.0),
+        Layout::Wide => {
+            let broken = rows.iter().any(|row| in_lines(&row.name).1.is_some());
+            let least = if broken { TWO_LINES } else { 0.0 };
+            (250.0, width - 64.0, (STAGGER * count(most) + 14.0).max(least))
+        }
         Layout::Narrow => (46.0, width - 46.0, STAGGER * count(most) + 30.0),
     };
     let ends = |point: &Point| [point.factor, point.low, point.high];
@@ -179,18 +186,25 @@ fn draw_row(
     (top, pitch): (f64, f64),
 ) -> Drawn {
     canvas.line((0.0, top), (layout.width(), top), Ink::Grid, 0.6)?;
-    let name = shortened(&row.name, layout);
     let text = Type::label(Ink::Text);
     let height = STAGGER * count(row.points.len().saturating_sub(1));
     let first = match layout {
         Layout::Wide => {
-            canvas.text(&name, (0.0, top + pitch / 2.0), Anchor::Start, text)?;
+            let middle = top + pitch / 2.0;
+            match in_lines(&row.name) {
+                (name, None) => canvas.text(&name, (0.0, middle), Anchor::Start, text)?,
+                (one, Some(two)) => {
+                    canvas.text(&one, (0.0, middle - 7.5), Anchor::Start, text)?;
+                    canvas.text(&two, (0.0, middle + 7.5), Anchor::Start, text)?;
+                }
+            }
             top + (pitch - height) / 2.0
         }
         Layout::Narrow => {
             // The grid would run through the name.
             let (from, to) = ((0.0, top + 2.0), (layout.width(), top + 22.0));
             canvas.rectangle(from, to, Ink::Page, 1.0)?;
+            let name = shortened(&row.name, LETTERS.1);
             canvas.text(&name, (0.0, top + 14.0), Anchor::Start, text)?;
             top + 28.0
         }
@@ -223,11 +237,41 @@ fn draw_point(canvas: &Canvas<'_>, point: &Point, axis: &Axis, y: f64) -> Drawn 
     canvas.text(&units::times(point.factor), (edge, y), anchor, small)
 }
 
-/// A name that fits beside or above its row.
-fn shortened(name: &str, layout: Layout) -> String {
-    let most = if layout == Layout::Wide { LETTERS.0 } else { LETTERS.1 };
+/// A name beside its row, in two lines where one is too short for it.
+fn in_lines(name: &str) -> (String, Option<String>) {
+    if name.chars().count() <= LETTERS.0 {
+        return (name.to_owned(), None);
+    }
+    let fits = |(at, _): &(usize, char)| name[..*at].chars().count() <= LETTERS.0;
+    let spaces = name.char_indices().filter(|(at, c)| *c == ' ' && *at > 0);
+    match spaces.rev().find(fits) {
+        Some((at, _)) => (name[..at].to_owned(), Some(shortened(&name[at + 1..], LETTERS.0))),
+        None => (shortened(name, LETTERS.0), None),
+    }
+}
+
+/// A name cut to `most` letters.
+fn shortened(name: &str, most: usize) -> String {
     if name.chars().count() <= most {
         return name.to_owned();
     }
     name.chars().take(most - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_broken_at_a_space_and_cut_only_then() {
+        assert_eq!(in_lines("getppid"), ("getppid".to_owned(), None));
+        let (one, two) = in_lines("writable layer: random 4 KiB write and fsync");
+        assert_eq!(
+            (one.as_str(), two.as_deref()),
+            ("writable layer: random 4 KiB write", Some("and fsync"))
+        );
+        let (one, two) = in_lines(&"é".repeat(80));
+        assert!(one.ends_with('…') && two.is_none());
+        assert_eq!(one.chars().count(), LETTERS.0);
+    }
 }

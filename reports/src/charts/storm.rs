@@ -5,7 +5,7 @@
 use super::axis::{Axis, tick_label};
 use super::canvas::{Anchor, Canvas, DrawError, Drawn, Ink, Type, svg};
 use super::names::{self, End};
-use super::{Figure, Layout};
+use super::{Figure, Layout, stroke};
 use crate::schema::Cell;
 use crate::units::Unit;
 use crate::view::{View, Wall};
@@ -116,8 +116,8 @@ fn draw_line(canvas: &Canvas<'_>, line: &Line<'_, '_>, across: &Axis, up: &Axis)
     let place = |at_once: f64, time: f64| (across.at(at_once) + line.aside, up.at(time));
     let points: Vec<(f64, f64)> =
         line.storms.iter().map(|(at_once, cell)| place(*at_once, cell.median)).collect();
-    if points.len() > 1 {
-        canvas.path(&points, ink, 2.0)?;
+    for pair in points.windows(2) {
+        stroke(canvas, line.wall, pair[0], pair[1])?;
     }
     for ((at_once, cell), point) in line.storms.iter().zip(points) {
         if cell.low.is_finite() && cell.high.is_finite() && cell.low > 0.0 {

@@ -108,6 +108,10 @@ fn draw_row(
             (top + 32.0, top + pitch - 10.0)
         }
     };
+    if let [only] = row.starts[..] {
+        let middle = f64::midpoint(dots_top, dots_bottom);
+        return canvas.dot((axis.at(only), middle), 4.0, ink, 1.0);
+    }
     for (index, start) in row.starts.iter().enumerate() {
         // Spread the dots up and down by the golden ratio, so that equal times
         // do not hide each other and the same results give the same picture.

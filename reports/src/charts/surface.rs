@@ -22,7 +22,7 @@ struct Bar {
 /// The chart, where any surface was measured.
 pub fn figure(view: &View<'_>) -> Option<Figure> {
     let bars: Vec<Bar> =
-        view.results.surfaces.iter().map(|surface| bar(view, surface)).collect();
+        view.surfaces().into_iter().map(|surface| bar(view, surface)).collect();
     (!bars.is_empty()).then(|| Figure::draw(|layout| chart(&bars, layout)))
 }
 

@@ -67,6 +67,44 @@ fn every_part_of_a_full_run_has_its_place() {
 }
 
 #[test]
+fn starts_that_do_not_boot_have_their_place_where_there_are_any() {
+    let page = render(&sample::warm()).replace('\u{a0}', " ");
+    for expected in [
+        "id=\"warm\"",
+        "href=\"#warm\"",
+        "microvm, pool",
+        "guest wakes",
+        "has to boot before it can begin",
+        "Without starting from nothing",
+    ] {
+        assert!(page.contains(expected), "{expected:?} is missing");
+    }
+    let cold = render(&sample::rich());
+    for absent in ["id=\"warm\"", "has to boot", "guest wakes"] {
+        assert!(!cold.contains(absent), "{absent} has nothing to show");
+    }
+}
+
+#[test]
+fn how_the_measuring_was_spent_is_told() {
+    let mut results = sample::rich();
+    results.effort.workloads.push(crate::schema::WorkloadEffort {
+        workload: "boot".to_owned(),
+        blocks_begun: 25,
+        blocks_finished: 25,
+        seconds: 60.0,
+        complete: true,
+    });
+    let page = render(&results).replace('\u{a0}', " ");
+    for expected in ["id=\"effort\"", "of its profile", "compared with itself (A/A): in 9 of 9"]
+    {
+        assert!(page.contains(expected), "{expected:?} is missing");
+    }
+    assert!(page.contains("THE RUNTIMES DIFFER"), "a user's own command did");
+    assert!(!render(&sample::results()).contains("id=\"effort\""));
+}
+
+#[test]
 fn the_page_needs_nothing_else() {
     let page = render(&sample::rich());
     let without_namespace = page.replace("http://www.w3.org/2000/svg", "");

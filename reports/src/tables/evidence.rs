@@ -5,6 +5,7 @@ use super::{Datum, Table, figures, nothing, plain, with, words};
 use crate::isolation::{matrix, word};
 use crate::units::{Unit, many, whole};
 use crate::view::{View, printable};
+use crate::virtualisation::meaning;
 
 /// How each attempt ended behind each wall.
 pub fn isolation(view: &View<'_>) -> Table {
@@ -48,7 +49,7 @@ pub fn surfaces(view: &View<'_>) -> Table {
         words("Seccomp"),
         words("no_new_privs"),
     ]);
-    for surface in &view.results.surfaces {
+    for surface in view.surfaces() {
         let distinct = many(surface.system_calls.len());
         for (index, process) in surface.processes.iter().enumerate() {
             // The calls are of all processes of a sandbox together.
@@ -71,7 +72,7 @@ pub fn surfaces(view: &View<'_>) -> Table {
 pub fn system_calls(view: &View<'_>) -> Table {
     let mut table =
         Table::new(["Runtime", "While running", "System calls on the host"].map(words));
-    for surface in &view.results.surfaces {
+    for surface in view.surfaces() {
         let calls = surface.system_calls.iter();
         let calls: Vec<String> =
             calls.map(|(name, n)| format!("{}\u{a0}{}", printable(name), whole(*n))).collect();
@@ -108,10 +109,8 @@ pub fn virtualisation(view: &View<'_>) -> Table {
     for figure in view.results.virtualisation.iter().flat_map(|profile| &profile.figures) {
         let unit = Unit::named(&figure.unit);
         let shown = unit.measured(figure.median, figure.low, figure.high);
-        // "1.10 M/s" of what?
-        let of = figure.unit.strip_suffix("/s").filter(|_| unit == Unit::PerSecond);
         table.rows.push(vec![
-            with(spaced(&figure.name), of.unwrap_or_default()),
+            with(spaced(&figure.name), meaning(&figure.name)),
             plain(many(figure.samples.len())),
             with(shown.value, shown.interval.unwrap_or_default()),
         ]);
@@ -157,7 +156,7 @@ mod tests {
             assert!(table.rows.iter().all(|row| row.len() == table.head.len()), "{table:?}");
         }
         let ring0 = &virtualisation(&view).rows[5];
-        assert_eq!(ring0[0], with("ring0 rate", "instructions"));
+        assert_eq!(ring0[0], with("ring0 rate", "instructions of a guest's kernel"));
         assert_eq!(ring0[2].main, "1.10\u{a0}M/s");
     }
 }
