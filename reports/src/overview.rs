@@ -111,11 +111,7 @@ fn memory(view: &View<'_>) -> Question {
             raw: fit.slope,
             figure: slope(fit),
             comparison: beside.unwrap_or_default(),
-            brief: if is_within_noise(fit) {
-                NOT_FROM_ZERO.to_owned()
-            } else {
-                beside_baseline(view, wall, fit)
-            },
+            brief: beside_first(view, wall, fit),
         })
     });
     Question {
@@ -146,22 +142,23 @@ fn alone<'v, 'a>(view: &View<'a>, wall: &'v Wall<'a>) -> Option<Found<'v, 'a>> {
 /// Said of memory that is not a slope.
 const ALONE: &str = "of one alone: no slope";
 
-/// A slope as a multiple of the baseline's, where both are known to rise.
-fn beside_baseline(view: &View<'_>, wall: &Wall<'_>, fit: &Fit) -> String {
-    let first = view.walls.first().filter(|first| first.name != wall.name);
-    let Some((first, base)) =
-        first.and_then(|first| Some((first, view.fit(first.name, &fit.metric)?)))
-    else {
-        return String::new();
-    };
-    if is_within_noise(fit) || is_within_noise(base) {
-        return String::new();
+/// A slope as a multiple of the baseline's, or of the first after it that is known
+/// to rise.
+fn beside_first(view: &View<'_>, wall: &Wall<'_>, fit: &Fit) -> String {
+    if is_within_noise(fit) {
+        return NOT_FROM_ZERO.to_owned();
     }
+    let rising = |first: &Wall<'_>| {
+        let base = view.fit(first.name, &fit.metric).filter(|base| !is_within_noise(base))?;
+        Some((first.label.clone(), base))
+    };
+    let mut earlier = view.walls.iter().take_while(|first| first.name != wall.name);
+    let Some((label, base)) = earlier.find_map(rising) else { return String::new() };
     let apart = fit.slope_low > base.slope_high || fit.slope_high < base.slope_low;
     if apart {
-        format!("{} {}", times(fit.slope / base.slope), first.label)
+        format!("{} {label}", times(fit.slope / base.slope))
     } else {
-        NOT_DISTINGUISHABLE.to_owned()
+        format!("{NOT_DISTINGUISHABLE} from {label}")
     }
 }
 

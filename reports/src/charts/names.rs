@@ -2,10 +2,14 @@
 
 use super::canvas::{Anchor, Canvas, Drawn, Ink, Type};
 use super::spread;
+use crate::units::count;
 use crate::view::Wall;
 
 /// Height of a name, and the least distance between two.
 const LINE: f64 = 15.0;
+
+/// Average width of a letter, pixels.
+const LETTER: f64 = 6.6;
 
 /// Room a name takes to the right of its dot.
 const LENGTH: f64 = 104.0;
@@ -57,6 +61,9 @@ fn apart(points: impl Iterator<Item = (f64, f64)>, bottom: f64) -> Vec<(f64, f64
 }
 
 fn name(canvas: &Canvas<'_>, wall: &Wall<'_>, (x, y): (f64, f64)) -> Drawn {
+    // A line that runs through a name makes neither easier to read.
+    let end = x + 10.0 + LETTER * count(wall.label.chars().count());
+    canvas.rectangle((x - 5.0, y - 7.0), (end, y + 7.0), Ink::Page, 0.8)?;
     canvas.dot((x, y), 4.0, Ink::Series(wall.series), 1.0)?;
     canvas.text(&wall.label, (x + 8.0, y), Anchor::Start, Type::label(Ink::Text))
 }

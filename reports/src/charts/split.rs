@@ -12,7 +12,7 @@ use crate::view::View;
 const PITCH: f64 = 34.0;
 
 /// Beside the longest bar for its figures.
-const ROOM: f64 = 250.0;
+const ROOM: f64 = 310.0;
 
 /// How strong the colour of the shared part is.
 const SHARED: f64 = 0.35;

@@ -28,15 +28,17 @@ fn the_page_holds_every_part() {
 /// For a person: `cargo test -p bulkhead-reports -- --ignored a_page_to_look_at`,
 /// with the path of other results in `RESULTS` if the made-up ones are not enough.
 #[test]
-#[ignore = "writes a page to the temporary directory, to be looked at"]
+#[ignore = "writes pages to the temporary directory, to be looked at"]
 fn a_page_to_look_at() {
-    let results = match std::env::var_os("RESULTS") {
-        Some(path) => crate::load(path.as_ref()).unwrap(),
-        None => sample::rich(),
+    let pages = match std::env::var_os("RESULTS") {
+        Some(path) => vec![("given", crate::load(path.as_ref()).unwrap())],
+        None => vec![("rich", sample::rich()), ("warm", sample::warm())],
     };
-    let directory = std::env::temp_dir().join("bulkhead-report-to-look-at");
-    crate::write_all(&directory, &results).unwrap();
-    assert!(directory.join("index.html").is_file());
+    for (name, results) in pages {
+        let directory = std::env::temp_dir().join("bulkhead-report-to-look-at").join(name);
+        crate::write_all(&directory, &results).unwrap();
+        assert!(directory.join("index.html").is_file());
+    }
 }
 
 #[test]

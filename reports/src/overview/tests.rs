@@ -60,6 +60,7 @@ fn a_bare_process_too_small_to_be_seen_does_not_hide_what_walls_keep() {
     assert!(keep.about.starts_with("host memory"), "{}", keep.about);
     assert_eq!(keep.answers[0].brief, NOT_FROM_ZERO);
     assert_eq!(keep.answers[1].brief, "");
+    assert_eq!(keep.answers[2].brief, "28.0× container");
 }
 
 #[test]
