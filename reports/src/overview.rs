@@ -143,7 +143,7 @@ fn alone<'v, 'a>(view: &View<'a>, wall: &'v Wall<'a>) -> Option<Found<'v, 'a>> {
 const ALONE: &str = "of one alone: no slope";
 
 /// A slope as a multiple of the baseline's, or of the first after it that is known
-/// to rise.
+/// to rise; that of another way of starting as a part of the cold one's.
 fn beside_first(view: &View<'_>, wall: &Wall<'_>, fit: &Fit) -> String {
     if is_within_noise(fit) {
         return NOT_FROM_ZERO.to_owned();
@@ -153,7 +153,11 @@ fn beside_first(view: &View<'_>, wall: &Wall<'_>, fit: &Fit) -> String {
         Some((first.label.clone(), base))
     };
     let mut earlier = view.walls.iter().take_while(|first| first.name != wall.name);
-    let Some((label, base)) = earlier.find_map(rising) else { return String::new() };
+    let base = match view.cold_of(wall) {
+        Some(cold) => rising(cold),
+        None => earlier.find_map(rising),
+    };
+    let Some((label, base)) = base else { return String::new() };
     let apart = fit.slope_low > base.slope_high || fit.slope_high < base.slope_low;
     if apart {
         format!("{} {label}", times(fit.slope / base.slope))
@@ -251,7 +255,11 @@ fn operation_answers(view: &View<'_>, operation: &str) -> Vec<Answer> {
 fn from_cell<'v, 'a>(view: &View<'a>, wall: &'v Wall<'a>, cell: &Cell) -> Found<'v, 'a> {
     let ratios = view.chief_ratios(cell);
     let compared: Vec<String> = ratios.iter().map(|ratio| view.compared(ratio)).collect();
-    let brief = ratios.first().map_or_else(String::new, |ratio| match doubt(ratio) {
+    // Another way of starting is first of all compared with the cold one.
+    let cold = view.cold_of(wall);
+    let cold = cold.and_then(|c| view.between(&cell.workload, &cell.metric, wall.name, c.name));
+    let chief = cold.or_else(|| ratios.first().map(|&ratio| ratio.clone()));
+    let brief = chief.map_or_else(String::new, |ratio| match doubt(&ratio) {
         None => format!("{} {}", times(ratio.ratio), view.label(&ratio.baseline)),
         Some(doubt) => doubt.to_owned(),
     });

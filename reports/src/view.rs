@@ -87,20 +87,30 @@ impl<'a> View<'a> {
         let info_of = |name| results.runtimes.iter().find(|runtime| runtime.name == name);
         let runtime_of = |name| info_of(name).map_or(name, RuntimeInfo::runtime);
         let runtimes = distinct(names.iter().map(|name| runtime_of(name)));
-        let walls = names
+        let mut walls: Vec<Wall<'_>> = names
             .into_iter()
-            .enumerate()
-            .map(|(place, name)| {
+            .map(|name| {
                 let info = info_of(name);
                 let runtime = runtime_of(name);
                 let series = runtimes.iter().position(|known| *known == runtime).unwrap_or(0);
                 let microvm = info.map_or(name == "microvm", |i| i.isolation == "microvm");
                 let mark =
                     if emulates && microvm { format!("\u{a0}{MARK}") } else { String::new() };
-                Wall { name, label: printable(name) + &mark, place, series, info }
+                Wall { name, label: printable(name) + &mark, place: 0, series, info }
             })
             .collect();
+        // Ways of starting one runtime stand together, the cold one first.
+        walls.sort_by_key(|wall| (wall.series, wall.start()));
+        for (place, wall) in walls.iter_mut().enumerate() {
+            wall.place = place;
+        }
         Self { results, walls }
+    }
+
+    /// The cold start of the runtime that `wall` starts in another way.
+    pub fn cold_of(&self, wall: &Wall<'_>) -> Option<&Wall<'a>> {
+        let cold = |w: &&Wall<'_>| w.runtime() == wall.runtime() && w.start() == Start::Cold;
+        self.walls.iter().find(cold).filter(|_| wall.start() != Start::Cold)
     }
 
     /// The label of the runtime called `name`.

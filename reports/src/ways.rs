@@ -32,9 +32,8 @@ impl Way<'_, '_> {
 /// Every way of starting the runtimes that were started in more than one, runtime
 /// by runtime; nothing where none was.
 pub fn ways<'v, 'a>(view: &'v View<'a>) -> Vec<Way<'v, 'a>> {
-    let mut walls: Vec<&Wall<'a>> = view.walls.iter().filter(|w| several(view, w)).collect();
-    walls.sort_by_key(|wall| (wall.series, wall.start()));
-    walls.into_iter().filter_map(|wall| way(view, wall)).collect()
+    let walls = view.walls.iter().filter(|wall| several(view, wall));
+    walls.filter_map(|wall| way(view, wall)).collect()
 }
 
 /// The runtime of `wall` has a start that is not cold.
@@ -44,9 +43,7 @@ fn several(view: &View<'_>, wall: &Wall<'_>) -> bool {
 }
 
 fn way<'v, 'a>(view: &'v View<'a>, wall: &'v Wall<'a>) -> Option<Way<'v, 'a>> {
-    let cold = view.walls.iter().find(|w| {
-        w.runtime() == wall.runtime() && w.start() == Start::Cold && w.name != wall.name
-    });
+    let cold = view.cold_of(wall);
     let of_cold = cold.and_then(|w| view.between(BOOT, START_METRIC, wall.name, w.name));
     Some(Way { wall, cell: view.start(wall.name)?, cold, of_cold })
 }

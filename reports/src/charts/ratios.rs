@@ -17,6 +17,9 @@ const STAGGER: f64 = 11.0;
 /// Width of a name before it is broken or cut, in letters, beside and above its row.
 const LETTERS: (usize, usize) = (35, 52);
 
+/// Room for what is written at the line of no difference.
+const SAME: f64 = 120.0;
+
 /// Height of a row with a name in two lines.
 const TWO_LINES: f64 = 34.0;
 
@@ -165,7 +168,9 @@ fn grid(canvas: &Canvas<'_>, axis: &Axis, same: &str, layout: Layout, bottom: f6
     let one = axis.at(1.0);
     canvas.line((one, HEAD - 4.0), (one, bottom), Ink::Text, 1.5)?;
     // The line at 1 is usually near the left edge: write away from it.
-    canvas.text(same, (one, HEAD - 13.0), Anchor::Start, muted)
+    let room = layout.width() - one;
+    let anchor = if room < SAME { Anchor::End } else { Anchor::Start };
+    canvas.text(same, (one, HEAD - 13.0), anchor, muted)
 }
 
 /// 1, 10, 0.1, 10,000: exact, as ticks are round.

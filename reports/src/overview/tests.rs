@@ -64,6 +64,23 @@ fn a_bare_process_too_small_to_be_seen_does_not_hide_what_walls_keep() {
 }
 
 #[test]
+fn other_ways_of_starting_stand_below_the_cold_one_and_beside_it() {
+    let results = sample::warm();
+    let questions = questions(&View::new(&results));
+    let brief = |question: usize| {
+        let answers = questions[question].answers.iter();
+        answers.map(|answer| (answer.label.replace('\u{a0}', " "), answer.brief.clone()))
+    };
+    let names: Vec<String> = brief(0).map(|(label, _)| label).collect();
+    assert_eq!(names[1..4], ["container", "container-warm", "microvm †"]);
+    let briefs: Vec<String> = brief(0).map(|(_, brief)| brief.replace('\u{a0}', " ")).collect();
+    assert_eq!(briefs[4], "0.0600× microvm †");
+    let kept: Vec<String> = brief(1).map(|(_, brief)| brief.replace('\u{a0}', " ")).collect();
+    assert_eq!(kept[2], "not distinguishable from container");
+    assert_eq!(kept[5], "0.196× microvm †");
+}
+
+#[test]
 fn a_runtime_without_a_slope_shows_what_one_holds() {
     let mut results = sample::results();
     for fit in results.fits.iter_mut().filter(|fit| fit.metric == "used_bytes") {
