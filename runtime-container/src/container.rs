@@ -6,15 +6,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use bulkhead_runtime::{
-    Clock, Error, Exit, HostProcess, Instant, Isolation, Lifetime, Record, Role, Sandbox,
-    SandboxId, Signal, StateDir, Status, Stdio, Timeline, Usage,
+    Claim, Clock, Error, Exit, HostProcess, Instant, Isolation, Lifetime, Record, Role,
+    Sandbox, SandboxId, Signal, StateDir, StateError, Status, Stdio, Timeline, Usage,
 };
 use oci_spec::runtime::{Process, Spec};
 
 use crate::cgroup::{self, Cgroup, Layout};
 use crate::error::{ContainerError, wall};
 use crate::exec;
-use crate::spawn::Child;
+use crate::spawn::{Child, Ready};
+use crate::step::Step;
 use crate::workload::Workload;
 
 /// The bundle's configuration, beside the record: what `exec` from another
@@ -145,12 +146,39 @@ impl Container {
         self.cgroup = None;
     }
 
+    pub(crate) fn state(&self) -> &StateDir {
+        &self.state
+    }
+
+    /// Owns what was the prepared sandbox `claim`.
+    pub(crate) fn take_over(&mut self, claim: Claim) -> Result<(), Error> {
+        Ok(claim.take_over(&mut self.state)?)
+    }
+
+    /// Notes that it waits for whoever will complete it, and leaves it.
+    pub(crate) fn leave_prepared(
+        mut self,
+        leave: impl FnOnce() -> Result<(), StateError>,
+    ) -> Result<(), Error> {
+        self.note(Status::Created);
+        self.state.write(&self.record)?;
+        leave()?;
+        self.state.hand_over();
+        self.owned = false;
+        Ok(())
+    }
+
     pub(crate) fn mark(&mut self, clock: Clock, instant: Instant) {
         self.timeline.mark_at(clock, instant);
     }
 
     pub(crate) fn adopt(&mut self, child: Child) -> &Child {
         self.child.insert(child)
+    }
+
+    /// Waits for the child to have taken the steps of `setup`.
+    pub(crate) fn ready(&self, setup: &[Step]) -> Result<Ready, ContainerError> {
+        self.child.as_ref().ok_or(ContainerError::Died)?.ready(setup)
     }
 
     /// The container is complete and waits for its start.

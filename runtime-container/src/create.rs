@@ -8,6 +8,7 @@ use bulkhead_runtime::{
 use oci_spec::runtime::{LinuxResources, Spec};
 
 use crate::cgroup::{self, Cgroup, Entry, Layout};
+use crate::child::Duty;
 use crate::container::{Container, Parts};
 use crate::error::{ContainerError, wall};
 use crate::plan::{Plan, Setting};
@@ -48,11 +49,11 @@ pub(crate) fn create(root: &Path, request: Create<'_>) -> Result<Container, Erro
     add_cgroup_steps(&mut plan, entry.as_ref());
 
     let recipe = Recipe {
-        clone_flags: plan.namespaces.clone_flags,
+        clone_flags: plan.clone_flags,
         setup: &plan.setup,
         launch: &plan.launch,
         command: &plan.command,
-        init: request.init,
+        duty: if request.init { Duty::Init } else { Duty::Workload },
         entry: entry.as_ref(),
     };
     let child = spawn::spawn(&recipe, request.stdio).map_err(wall(STEP))?;
@@ -67,20 +68,23 @@ pub(crate) fn create(root: &Path, request: Create<'_>) -> Result<Container, Erro
     Ok(container)
 }
 
-fn command_name(spec: &Spec) -> String {
+pub(crate) fn command_name(spec: &Spec) -> String {
     let args = spec.process().as_ref().and_then(|process| process.args().as_ref());
     args.and_then(|args| args.first()).cloned().unwrap_or_default()
 }
 
 /// The container's cgroup, not yet made; none where the host has no cgroups.
-fn find_cgroup(spec: &Spec, id: &SandboxId) -> Result<Option<Box<dyn Cgroup>>, ContainerError> {
+pub(crate) fn find_cgroup(
+    spec: &Spec,
+    id: &SandboxId,
+) -> Result<Option<Box<dyn Cgroup>>, ContainerError> {
     let path = cgroup::path(spec, id)?;
     Ok(Layout::detect().ok().map(|layout| cgroup::at(&layout, &path)))
 }
 
 /// Makes the cgroup. Where that is impossible the container runs without, but
 /// only if nothing was to be limited.
-fn enter_cgroup(
+pub(crate) fn enter_cgroup(
     container: &mut Container,
     spec: &Spec,
 ) -> Result<Option<Entry>, ContainerError> {
@@ -108,7 +112,7 @@ fn enter_cgroup(
 
 /// The child joins first, so that all it makes is counted as the container's;
 /// the cgroup namespace begins at the cgroup its maker is in.
-fn add_cgroup_steps(plan: &mut Plan, entry: Option<&Entry>) {
+pub(crate) fn add_cgroup_steps(plan: &mut Plan, entry: Option<&Entry>) {
     let mut first: Vec<Step> =
         entry.into_iter().flat_map(Entry::tasks).map(Step::JoinCgroup).collect();
     if plan.namespaces.cgroup {

@@ -11,6 +11,7 @@ use bulkhead_runtime::{
 use oci_spec::runtime::{LinuxNamespaceType as Kind, Process, Spec};
 
 use crate::cgroup::{Cgroup, Entry};
+use crate::child::Duty;
 use crate::error::{ContainerError, wall};
 use crate::plan;
 use crate::spawn::{self, Child, Recipe};
@@ -52,7 +53,7 @@ pub(crate) fn exec(
         setup: &setup,
         launch: &launch,
         command: &command,
-        init: false,
+        duty: Duty::Workload,
         entry: entry.as_ref(),
     };
     let mut child =

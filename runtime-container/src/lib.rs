@@ -12,7 +12,8 @@
 //!   and becomes the workload;
 //! - `cgroup/` limits and counts, on both cgroup versions;
 //! - `seccomp/` compiles system call filters;
-//! - `container` is the sandbox its owner holds.
+//! - `container` is the sandbox its owner holds;
+//! - `prepared` makes all of a container but its process ahead of the request.
 //!
 //! No process of ours stays beside the workload, and no mount is ever made in
 //! the host's namespace. This crate knows nothing about images, benchmarks or
@@ -46,6 +47,7 @@ mod error;
 mod exec;
 mod message;
 mod plan;
+mod prepared;
 mod runtime;
 pub mod seccomp;
 mod spawn;

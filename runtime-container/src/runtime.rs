@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
+use bulkhead_runtime::pool::{Claim, Pool, PoolKey};
 use bulkhead_runtime::{
-    Availability, Capabilities, Create, Error, Isolation, Runtime, Sandbox, SandboxId,
-    StateDir, StateError,
+    Availability, Bundle, Capabilities, Create, Error, Isolation, Prepare, Runtime, Sandbox,
+    SandboxId, StateDir, StateError,
 };
 
 use crate::container::Container;
 use crate::error::wall;
-use crate::{availability, cgroup, create};
+use crate::{availability, cgroup, create, prepared};
 
 /// Runs bundles as namespace containers.
 #[derive(Debug, Clone)]
@@ -46,6 +47,7 @@ impl Runtime for ContainerRuntime {
             private_network: true,
             private_kernel: false,
             detached: true,
+            prepare: rustix::process::geteuid().is_root(),
         }
     }
 
@@ -55,12 +57,40 @@ impl Runtime for ContainerRuntime {
         Ok(Box::new(create::create(&self.root, request)?))
     }
 
+    fn prepare(&self, request: Prepare<'_>) -> Result<(), Error> {
+        prepared::prepare(&self.root, &request)
+    }
+
+    fn claim(&self, bundle: &Bundle) -> Result<Option<Claim>, Error> {
+        let pool = Pool::at(&self.root);
+        if pool.is_empty() {
+            return Ok(None);
+        }
+        Ok(pool.claim(&PoolKey::of(self.isolation(), bundle)?)?)
+    }
+
+    /// As for [`create`](Self::create): to the calling thread.
+    fn complete(&self, claim: Claim, request: Create<'_>) -> Result<Box<dyn Sandbox>, Error> {
+        let id = claim.id().clone();
+        match prepared::complete(&self.root, claim, request) {
+            Ok(container) => Ok(Box::new(container)),
+            Err(error) => {
+                // What went wrong matters more than what cannot be removed, which is
+                // found again.
+                let _ = self.purge(&id);
+                Err(error)
+            }
+        }
+    }
+
     fn load(&self, id: &SandboxId) -> Result<Box<dyn Sandbox>, Error> {
         Ok(Box::new(Container::load(&self.root, id)?))
     }
 
     fn purge(&self, id: &SandboxId) -> Result<(), Error> {
         let step = "removing what is left of a container";
+        // While it is being removed nobody takes it.
+        let _claim = Pool::at(&self.root).claim_this(id)?;
         let state = match StateDir::open(&self.root, id) {
             Ok(state) => Some(state),
             Err(StateError::NotFound(_)) => None,

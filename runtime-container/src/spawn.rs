@@ -12,7 +12,7 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::cgroup::Entry;
-use crate::child::{self, Command, Script};
+use crate::child::{self, Command, Duty, Script};
 use crate::error::{ContainerError, wall};
 use crate::message::{Message, Order};
 use crate::plan::Mappings;
@@ -27,7 +27,7 @@ pub(crate) struct Recipe<'a> {
     pub setup: &'a [Step],
     pub launch: &'a [Step],
     pub command: &'a Command,
-    pub init: bool,
+    pub duty: Duty<'a>,
     pub entry: Option<&'a Entry>,
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn spawn(recipe: &Recipe<'_>, stdio: Stdio) -> Result<Child, Containe
         sync: theirs.as_raw_fd(),
         parents_end: ours.as_raw_fd(),
         stdio: [stdio[0].as_raw_fd(), stdio[1].as_raw_fd(), stdio[2].as_raw_fd()],
-        init: recipe.init,
+        duty: recipe.duty,
     };
     let workload = clone(&script, recipe).map_err(ContainerError::Clone)?;
     Ok(Child { workload, sync: Some(ours) })

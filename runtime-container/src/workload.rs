@@ -80,6 +80,15 @@ impl Workload {
         Ok(())
     }
 
+    /// Waits for the end of a process that is being killed and reaps it if it is our
+    /// child; whoever its parent is otherwise does.
+    pub(crate) fn wait_for_end(&self) -> Result<(), ContainerError> {
+        self.has_exited(None)?;
+        let how = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), how);
+        Ok(())
+    }
+
     fn has_exited(&self, timeout: Option<Duration>) -> Result<bool, ContainerError> {
         let deadline = timeout.map(|timeout| std::time::Instant::now() + timeout);
         loop {

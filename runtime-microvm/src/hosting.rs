@@ -21,6 +21,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     private_network: true,
     private_kernel: true,
     detached: false,
+    prepare: false,
 };
 
 /// Whether `kernel` can be booted here by a monitor of which `missing` is

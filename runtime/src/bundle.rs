@@ -43,6 +43,9 @@ pub enum BundleError {
         /// The form it was given.
         found: &'static str,
     },
+    /// It holds something that JSON cannot: a path that is not UTF-8.
+    #[error("config.json cannot be written down")]
+    NotJson(#[source] serde_json::Error),
     /// A file that the root filesystem is made of is not there.
     #[error("{} is part of the root filesystem and cannot be opened", path.display())]
     RootfsMissing {

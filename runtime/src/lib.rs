@@ -11,6 +11,7 @@ mod bundle;
 mod error;
 mod exit;
 mod id;
+pub mod pool;
 mod runtime;
 mod signal;
 pub mod state;
@@ -22,8 +23,9 @@ pub use bundle::{Bundle, BundleError, Rootfs};
 pub use error::Error;
 pub use exit::{Exit, ExitStatus};
 pub use id::{IdError, SandboxId};
+pub use pool::{Claim, Pool};
 pub use runtime::{
-    Availability, Capabilities, Create, Isolation, Lifetime, Missing, Runtime, Sandbox,
+    Availability, Capabilities, Create, Isolation, Lifetime, Missing, Prepare, Runtime, Sandbox,
 };
 pub use signal::{ParseSignalError, Signal};
 pub use state::{Record, StateDir, StateError, Status};

@@ -9,7 +9,7 @@ use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bundle, Error, Exit, HostProcess, Instant, SandboxId, Signal, Stdio, Timeline, Usage,
+    Bundle, Claim, Error, Exit, HostProcess, Instant, SandboxId, Signal, Stdio, Timeline, Usage,
 };
 
 /// Which kind of wall stands between a workload and the host.
@@ -98,6 +98,8 @@ pub struct Capabilities {
     pub private_kernel: bool,
     /// Sandboxes may outlive the process that created them.
     pub detached: bool,
+    /// Sandboxes can be prepared ahead of the request for them.
+    pub prepare: bool,
 }
 
 /// How long a sandbox lives relative to its creator.
@@ -138,6 +140,21 @@ impl<'a> Create<'a> {
     }
 }
 
+/// What [`Runtime::prepare`] is asked for.
+#[derive(Debug)]
+pub struct Prepare<'a> {
+    /// Name of the new sandbox; must not be in use.
+    pub id: &'a SandboxId,
+    /// Root filesystem and configuration; of the latter only what
+    /// [`PoolKey`](crate::pool::PoolKey) does not leave out.
+    pub bundle: &'a Bundle,
+    /// The image, as it was called.
+    pub image: &'a str,
+    /// Descriptors that stay open as long as the sandbox waits: the image's, which
+    /// keep it from being removed.
+    pub held: &'a [BorrowedFd<'a>],
+}
+
 /// One kind of wall, able to create sandboxes.
 pub trait Runtime: Send + Sync {
     /// Name in results and on the command line: `container`, `crun`, …
@@ -159,6 +176,36 @@ pub trait Runtime: Send + Sync {
     ///
     /// Any failure, after which nothing of the sandbox remains.
     fn create(&self, request: Create<'_>) -> Result<Box<dyn Sandbox>, Error>;
+
+    /// Builds all of a sandbox that does not depend on its process, and leaves it
+    /// in the [pool](crate::pool) to outlive the caller.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] when [`Capabilities::prepare`] is false; any other
+    /// failure, after which nothing of the sandbox remains.
+    fn prepare(&self, _request: Prepare<'_>) -> Result<(), Error> {
+        Err(Error::Unsupported { isolation: self.isolation(), what: "preparing sandboxes" })
+    }
+
+    /// Takes a prepared sandbox that fits `bundle` out of the pool, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When the pool cannot be read.
+    fn claim(&self, _bundle: &Bundle) -> Result<Option<Claim>, Error> {
+        Ok(None)
+    }
+
+    /// As [`Runtime::create`], of the prepared sandbox `claim`, which fits
+    /// `request.bundle`.
+    ///
+    /// # Errors
+    ///
+    /// Any failure, after which nothing of the sandbox remains.
+    fn complete(&self, _claim: Claim, _request: Create<'_>) -> Result<Box<dyn Sandbox>, Error> {
+        Err(Error::Unsupported { isolation: self.isolation(), what: "prepared sandboxes" })
+    }
 
     /// Finds a sandbox that another process created, from its on-disk record.
     ///

@@ -15,10 +15,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::{Isolation, Lifetime, SandboxId};
+use crate::{Isolation, Lifetime, SandboxId, pool};
 
 /// Where a sandbox is in its life (runtime-spec, "State").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +80,9 @@ pub enum StateError {
     /// The name is taken.
     #[error("a sandbox called {0} exists already")]
     Exists(SandboxId),
+    /// The process that kept a prepared sandbox alive was killed.
+    #[error("the prepared sandbox {0} is no longer kept alive")]
+    Lost(SandboxId),
     /// The record is not one of ours.
     #[error("{} is damaged", path.display())]
     Damaged {
@@ -101,7 +105,10 @@ pub enum StateError {
     },
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
+pub(crate) fn io_error(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(io::Error) -> StateError {
     let path = path.to_owned();
     move |source| StateError::Io { action, path, source }
 }
@@ -131,7 +138,7 @@ pub fn default_root() -> PathBuf {
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
-    lock: Option<Flock<File>>,
+    lock: Option<File>,
 }
 
 impl StateDir {
@@ -142,16 +149,15 @@ impl StateDir {
     /// [`StateError::Exists`] when the name is taken, [`StateError::Io`] otherwise.
     pub fn create(root: &Path, record: &Record) -> Result<Self, StateError> {
         let path = root.join(&record.id);
-        let _not_seen_half_made = lock_root(root, FlockArg::LockShared)?;
+        let _not_seen_half_made = lock_root(root, SHARED)?;
         fs::create_dir(&path).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => StateError::Exists(record.id.clone()),
             _ => io_error("create", &path)(error),
         })?;
         let lock_path = path.join("lock");
         let file = File::create(&lock_path).map_err(io_error("create", &lock_path))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|(_, errno)| io_error("lock", &lock_path)(errno.into()))?;
-        let dir = Self { path, lock: Some(lock) };
+        lock(&file, FlockOperation::NonBlockingLockExclusive, &lock_path)?;
+        let dir = Self { path, lock: Some(file) };
         dir.write(record)?;
         Ok(dir)
     }
@@ -170,17 +176,34 @@ impl StateDir {
         }
     }
 
+    /// Waits for whoever owns the sandbox to let go of it and owns it then.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::Io`].
+    pub(crate) fn own(&mut self) -> Result<(), StateError> {
+        let path = self.path.join("lock");
+        let file = File::open(&path).map_err(io_error("open", &path))?;
+        lock(&file, FlockOperation::LockExclusive, &path)?;
+        self.lock = Some(file);
+        Ok(())
+    }
+
     /// The directory, for the runtime's own files (sockets, console log).
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The locked file, to be passed on to the process that takes over the
-    /// ownership of a detached sandbox.
+    /// The locked file, to be passed on to a process that is to own the sandbox.
     #[must_use]
     pub fn lock(&self) -> Option<&File> {
-        self.lock.as_deref()
+        self.lock.as_ref()
+    }
+
+    /// Leaves the sandbox to whoever was given the locked file.
+    pub fn hand_over(&mut self) {
+        self.lock = None;
     }
 
     /// Replaces the record atomically.
@@ -215,7 +238,7 @@ impl StateDir {
             return true;
         }
         let Ok(file) = File::open(self.path.join("lock")) else { return false };
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
+        flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
     }
 
     /// Removes the directory. Idempotent.
@@ -229,6 +252,16 @@ impl StateDir {
                 Err(io_error("remove", &self.path)(error))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        // Not left to the last copy of the descriptor: any child has one until it
+        // executes something.
+        if let Some(lock) = &self.lock {
+            let _ = flock(lock, FlockOperation::Unlock);
         }
     }
 }
@@ -271,8 +304,8 @@ pub fn list(root: &Path) -> Result<Vec<SandboxId>, StateError> {
 }
 
 /// The sandboxes under `root` that no living process owns and that were meant
-/// to die with their owner: what a `kill -9` left. A damaged or missing record
-/// comes as `None`.
+/// to die with their owner: what a `kill -9` left, those on the way into the
+/// [pool] or out of it included. A damaged or missing record comes as `None`.
 ///
 /// # Errors
 ///
@@ -281,22 +314,25 @@ pub fn abandoned(root: &Path) -> Result<Vec<(SandboxId, Option<Record>)>, StateE
     if !root.exists() {
         return Ok(Vec::new());
     }
-    let _nothing_half_made = lock_root(root, FlockArg::LockExclusive)?;
+    let _nothing_half_made = lock_root(root, FlockOperation::LockExclusive)?;
     let mut found = Vec::new();
     for id in list(root)? {
         let Ok(dir) = StateDir::open(root, &id) else { continue };
         let record = dir.read().ok();
         let outlives = record.as_ref().is_some_and(|r| r.lifetime == Lifetime::Detached);
-        if !outlives && !dir.is_owned() {
+        if (!outlives && !dir.is_owned()) || pool::is_stray(root, &id) {
             found.push((id, record));
         }
     }
     Ok(found)
 }
 
+/// How the root is locked by all but those who look for abandoned sandboxes.
+pub(crate) const SHARED: FlockOperation = FlockOperation::LockShared;
+
 /// Makes `root` if need be and locks it: shared while a sandbox's directory
 /// comes into being, exclusively to look for abandoned ones.
-fn lock_root(root: &Path, how: FlockArg) -> Result<Flock<File>, StateError> {
+pub(crate) fn lock_root(root: &Path, how: FlockOperation) -> Result<File, StateError> {
     let dir = match File::open(root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             fs::create_dir_all(root).map_err(io_error("create", root))?;
@@ -305,66 +341,19 @@ fn lock_root(root: &Path, how: FlockArg) -> Result<Flock<File>, StateError> {
         other => other,
     }
     .map_err(io_error("open", root))?;
-    Flock::lock(dir, how).map_err(|(_, errno)| io_error("lock", root)(errno.into()))
+    lock(&dir, how, root)?;
+    Ok(dir)
+}
+
+/// Locks `file`, found at `path`; the lock goes with the file.
+fn lock(file: &File, how: FlockOperation, path: &Path) -> Result<(), StateError> {
+    loop {
+        match flock(file, how) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.map_err(|errno| io_error("lock", path)(errno.into())),
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn record(name: &str) -> Record {
-        Record::creating(&name.parse().unwrap(), Isolation::Container, Lifetime::Attached)
-    }
-
-    #[test]
-    fn a_record_survives_the_round_trip_and_its_owner_is_seen() {
-        let root = tempfile::tempdir().unwrap();
-        let written = record("web");
-        let owner = StateDir::create(root.path(), &written).unwrap();
-        let visitor = StateDir::open(root.path(), &written.id).unwrap();
-        assert_eq!(visitor.read().unwrap(), written);
-        assert!(visitor.is_owned());
-        drop(owner);
-        assert!(!visitor.is_owned());
-        assert_eq!(list(root.path()).unwrap(), [written.id]);
-        visitor.remove().unwrap();
-        visitor.remove().unwrap();
-        assert!(list(root.path()).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_name_is_taken_once() {
-        let root = tempfile::tempdir().unwrap();
-        let _owner = StateDir::create(root.path(), &record("web")).unwrap();
-        let again = StateDir::create(root.path(), &record("web"));
-        assert!(matches!(again, Err(StateError::Exists(_))));
-    }
-
-    #[test]
-    fn a_damaged_record_is_said_to_be_damaged() {
-        let root = tempfile::tempdir().unwrap();
-        let dir = StateDir::create(root.path(), &record("web")).unwrap();
-        fs::write(dir.path().join("state.json"), b"{\"version\":").unwrap();
-        assert!(matches!(dir.read(), Err(StateError::Damaged { .. })));
-    }
-
-    #[test]
-    fn only_what_lost_its_owner_is_abandoned() {
-        let root = tempfile::tempdir().unwrap();
-        let owned = StateDir::create(root.path(), &record("owned")).unwrap();
-        drop(StateDir::create(root.path(), &record("left")).unwrap());
-        let detached = Record { lifetime: Lifetime::Detached, ..record("detached") };
-        drop(StateDir::create(root.path(), &detached).unwrap());
-        fs::create_dir(root.path().join("empty")).unwrap();
-        let found: Vec<_> =
-            abandoned(root.path()).unwrap().into_iter().map(|(id, _)| id.to_string()).collect();
-        assert_eq!(found, ["empty", "left"]);
-        drop(owned);
-    }
-
-    #[test]
-    fn a_missing_root_lists_nothing() {
-        assert!(abandoned(Path::new("/nonexistent/bulkhead")).unwrap().is_empty());
-        assert!(list(Path::new("/nonexistent/bulkhead")).unwrap().is_empty());
-    }
-}
+mod tests;

@@ -274,6 +274,7 @@ impl Runtime for OciRuntime {
             private_network: true,
             private_kernel: false,
             detached: false,
+            prepare: false,
         }
     }
 

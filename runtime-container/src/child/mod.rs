@@ -1,4 +1,4 @@
-//! The child half: from `clone3` to `execve`.
+//! The child half: from `clone3` to `execve`, or to being killed.
 //!
 //! Everything here runs in a copy of a process that may have had other
 //! threads. It makes raw system calls on data the parent prepared and nothing
@@ -40,8 +40,20 @@ pub(crate) struct Script<'a> {
     pub parents_end: RawFd,
     /// What becomes descriptors 0, 1 and 2; all above 2.
     pub stdio: [RawFd; 3],
-    /// Stay as PID 1 and run the command as a child.
-    pub init: bool,
+    /// What to be once set up.
+    pub duty: Duty<'a>,
+}
+
+/// What a child is once it is set up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Duty<'a> {
+    /// The workload.
+    Workload,
+    /// PID 1 beside the workload, which is its child.
+    Init,
+    /// Whoever holds the namespaces until it is killed, and these descriptors: in
+    /// ascending order, above the standard streams.
+    Keeper(&'a [RawFd]),
 }
 
 /// What is executed, ready for the kernel.
@@ -115,7 +127,13 @@ pub(crate) fn run(script: &Script<'_>) -> ! {
         rootfs: progress.rootfs_ready.unwrap_or(Instant::from_nanos(0)),
         created: Instant::now(),
     };
-    if ready.send(sync).is_err() || Order::receive(sync) != Ok(Order::Start) {
+    if ready.send(sync).is_err() {
+        sys::exit(SETUP_FAILED);
+    }
+    if let Duty::Keeper(kept) = script.duty {
+        process::keep(script.stdio, kept);
+    }
+    if Order::receive(sync) != Ok(Order::Start) {
         // The creator is gone or has changed its mind.
         sys::exit(SETUP_FAILED);
     }
@@ -127,7 +145,7 @@ pub(crate) fn run(script: &Script<'_>) -> ! {
             fail(sync, &Message::LaunchFailed { step: index, errno: errno.0 });
         }
     }
-    if script.init {
+    if matches!(script.duty, Duty::Init) {
         init::fork_and_stay(sync);
     }
     let errno = process::execute(script.command);

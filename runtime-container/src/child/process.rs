@@ -130,6 +130,25 @@ pub(super) fn adopt_stdio(stdio: [RawFd; 3]) -> Result<(), Errno> {
     sys::cloexec_from(3)
 }
 
+/// Stays, with nothing of the creator's but `kept`, until it is killed.
+pub(super) fn keep(stdio: [RawFd; 3], kept: &[RawFd]) -> ! {
+    // Neither a terminal's signals nor a reader of the creator's output are to
+    // depend on this process.
+    let _ = sys::setsid();
+    let _ = adopt_stdio(stdio);
+    let mut first = 3;
+    for fd in kept.iter().map(|fd| fd.cast_unsigned()) {
+        if fd > first {
+            let _ = sys::close_range(first, fd - 1);
+        }
+        first = fd + 1;
+    }
+    let _ = sys::close_from(first);
+    loop {
+        sys::pause();
+    }
+}
+
 /// Executes the command; returns what stood in the way of the best candidate.
 ///
 /// As `execvp(3)`: a candidate that is not there is passed over, one that may

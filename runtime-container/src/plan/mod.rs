@@ -11,6 +11,7 @@ mod options;
 mod process;
 mod refuse;
 mod rootfs;
+mod sequence;
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -25,6 +26,8 @@ use crate::step::{Step, Target};
 
 pub(crate) use namespaces::Namespaces;
 pub use process::number as capability_number;
+pub(crate) use sequence::Part;
+use sequence::Sequence;
 
 /// A spec this wall cannot carry out.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +56,9 @@ pub enum SpecError {
         #[source]
         source: std::io::Error,
     },
+    /// What it asks for cannot be made before the request for it.
+    #[error("config.json: {0} is not possible in a container prepared ahead")]
+    Ahead(&'static str),
     /// The seccomp profile cannot be compiled.
     #[error("the seccomp profile")]
     Seccomp(#[source] SeccompError),
@@ -64,9 +70,12 @@ impl SpecError {
     }
 }
 
-/// Everything that is needed to make the container, apart from cgroups.
+/// Everything that is needed to make the container, or a part of it, apart from
+/// cgroups.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    /// Flags of `clone3` for the namespaces made with the process.
+    pub clone_flags: u64,
     pub namespaces: Namespaces,
     pub mappings: Mappings,
     pub setup: Vec<Step>,
@@ -108,41 +117,83 @@ pub(crate) struct Setting<'a> {
 }
 
 impl Plan {
+    /// Has the child enter what was made ahead, before anything else of the tree.
+    pub(crate) fn enter(&mut self, entered: impl IntoIterator<Item = Step>) {
+        let inside = self.setup.iter().position(|step| *step == Step::StampRootfs);
+        let inside = inside.unwrap_or(self.setup.len());
+        self.setup.splice(inside..inside, entered);
+    }
+
     /// Plans the container for `bundle`.
     pub(crate) fn new(bundle: &Bundle, setting: Setting<'_>) -> Result<Self, SpecError> {
+        Self::part(bundle, setting, Part::Whole)
+    }
+
+    /// Plans a part of the container for `bundle`.
+    pub(crate) fn part(
+        bundle: &Bundle,
+        setting: Setting<'_>,
+        part: Part,
+    ) -> Result<Self, SpecError> {
         let spec = &bundle.spec;
         let process = bundle.process().map_err(SpecError::Bundle)?;
         let linux = bundle.linux().map_err(SpecError::Bundle)?;
         refuse::unsupported(spec)?;
 
         let (namespaces, held) = Namespaces::from_spec(linux, setting.privileged)?;
+        if part != Part::Whole {
+            refuse::ahead(spec, &namespaces)?;
+        }
         let mappings = namespaces::mappings(linux, &namespaces)?;
-        let mut setup = namespaces.first_steps();
-        setup.extend(process::oom_score(process));
-        let tree = mounts::Tree::from_spec(spec, &namespaces, &mappings)?;
-        setup.push(mounts::propagation(linux)?);
-        setup.extend(tree.sources);
-        let layers = bundle.layers().map_err(SpecError::Bundle)?;
-        setup.extend(rootfs::steps(layers, setting.scratch, namespaces.user)?);
-        // In a user namespace the kernel mounts a new /proc or /sys only where
-        // one can be seen that nothing covers (user_namespaces(7)): the host's.
-        let mut mounts = vec![Step::DetachOldRoot, Step::StampRootfs];
-        mounts.extend(namespaces::identity(spec, &namespaces)?);
-        mounts.extend(tree.mounts);
-        if namespaces.user {
-            mounts.rotate_left(1);
-        }
-        setup.extend(mounts);
-        setup.extend(process::sysctls(linux, &namespaces)?);
-        setup.push(Step::EnsureDirectory(directory("process.cwd", process.cwd())?));
-        setup.extend(mounts::protections(spec)?);
-        if setting.attached {
-            setup.push(Step::DieWithParent);
-        }
+        let setup = setup(bundle, setting, &namespaces, &mappings)?.part(part);
+        let clone_flags = match part {
+            Part::Whole => namespaces.clone_flags,
+            Part::Ahead => namespaces.clone_flags & !namespaces::PID,
+            Part::Rest => namespaces::PID,
+        };
         let launch = process::launch(process, linux.seccomp().as_ref(), setting)?;
         let command = process::command(process)?;
-        Ok(Self { namespaces, mappings, setup, launch, command, held })
+        Ok(Self { clone_flags, namespaces, mappings, setup, launch, command, held })
     }
+}
+
+/// The child's steps up to the point where it waits for its start.
+fn setup(
+    bundle: &Bundle,
+    setting: Setting<'_>,
+    namespaces: &Namespaces,
+    mappings: &Mappings,
+) -> Result<Sequence, SpecError> {
+    let spec = &bundle.spec;
+    let process = bundle.process().map_err(SpecError::Bundle)?;
+    let linux = bundle.linux().map_err(SpecError::Bundle)?;
+    let mut setup = Sequence::default();
+    setup.ahead(namespaces.first_steps());
+    setup.rest(process::oom_score(process));
+    let tree = mounts::Tree::from_spec(spec, namespaces, mappings)?;
+    setup.ahead([mounts::propagation(linux)?]);
+    setup.ahead(tree.sources);
+    let layers = bundle.layers().map_err(SpecError::Bundle)?;
+    setup.ahead(rootfs::steps(layers, setting.scratch, namespaces.user)?);
+    // In a user namespace the kernel mounts a new /proc or /sys only where
+    // one can be seen that nothing covers (user_namespaces(7)): the host's.
+    if !namespaces.user {
+        setup.ahead([Step::DetachOldRoot]);
+    }
+    setup.rest([Step::StampRootfs]);
+    setup.rest(namespaces::names(spec, namespaces)?);
+    setup.ahead(namespaces::loopback(namespaces));
+    setup.extend(tree.mounts);
+    if namespaces.user {
+        setup.ahead([Step::DetachOldRoot]);
+    }
+    setup.rest(process::sysctls(linux, namespaces)?);
+    setup.rest([Step::EnsureDirectory(directory("process.cwd", process.cwd())?)]);
+    setup.rest(mounts::protections(spec)?);
+    if setting.attached {
+        setup.rest([Step::DieWithParent]);
+    }
+    Ok(setup)
 }
 
 /// The steps and the command for a further process in a running container.
@@ -189,90 +240,4 @@ fn target(field: &'static str, path: &Path, is_file: bool) -> Result<Target, Spe
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use bulkhead_runtime::Rootfs;
-    use oci_spec::runtime::{
-        LinuxBuilder, LinuxNamespaceBuilder, LinuxNamespaceType as Kind, ProcessBuilder,
-        SpecBuilder,
-    };
-
-    fn bundle(no_new_privileges: bool) -> Bundle {
-        let kinds = [Kind::Mount, Kind::Pid, Kind::Network, Kind::Uts, Kind::Cgroup];
-        let namespaces =
-            kinds.map(|kind| LinuxNamespaceBuilder::default().typ(kind).build().unwrap());
-        let linux = LinuxBuilder::default()
-            .namespaces(namespaces.to_vec())
-            .seccomp(seccomp::default_profile())
-            .build()
-            .unwrap();
-        let process = ProcessBuilder::default()
-            .args(vec!["sh".to_owned()])
-            .cwd("/work")
-            .no_new_privileges(no_new_privileges)
-            .build()
-            .unwrap();
-        let spec = SpecBuilder::default()
-            .hostname("here")
-            .process(process)
-            .linux(linux)
-            .mounts(oci_spec::runtime::get_default_mounts())
-            .build()
-            .unwrap();
-        Bundle { spec, rootfs: Rootfs::Layers(vec!["/usr".into()]) }
-    }
-
-    fn plan(bundle: &Bundle, privileged: bool) -> Plan {
-        let scratch = Path::new("/run/x");
-        Plan::new(bundle, Setting { scratch, privileged, attached: true, init: false }).unwrap()
-    }
-
-    fn position(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> usize {
-        steps.iter().position(wanted).unwrap()
-    }
-
-    fn is_mount_of(step: &Step, path: &std::ffi::CStr) -> bool {
-        matches!(step, Step::Mount(mount) if mount.target.path.as_c_str() == path)
-    }
-
-    #[test]
-    fn nothing_is_mounted_inside_before_the_host_is_gone() {
-        let plan = plan(&bundle(true), true);
-        let gone = position(&plan.setup, |step| *step == Step::DetachOldRoot);
-        let pivot = position(&plan.setup, |step| matches!(step, Step::Pivot { .. }));
-        assert_eq!(gone, pivot + 1);
-        assert!(gone < position(&plan.setup, |step| is_mount_of(step, c"/proc")));
-        assert_eq!(plan.setup.last(), Some(&Step::DieWithParent));
-    }
-
-    #[test]
-    fn an_unprivileged_caller_gets_a_user_namespace() {
-        let plan = plan(&bundle(true), false);
-        assert!(plan.namespaces.user);
-        assert_eq!(plan.setup.first(), Some(&Step::AwaitMappings));
-        let gone = position(&plan.setup, |step| *step == Step::DetachOldRoot);
-        assert!(gone > position(&plan.setup, |step| is_mount_of(step, c"/sys")));
-        assert!(!plan.setup.iter().any(|step| matches!(step, Step::Node { .. })));
-        assert_eq!((plan.mappings.uids.len(), plan.mappings.gids.len()), (1, 1));
-    }
-
-    #[test]
-    fn the_filter_comes_as_late_as_privileges_allow() {
-        let late = plan(&bundle(true), true).launch;
-        assert!(matches!(late.last(), Some(Step::Seccomp { .. })));
-        let before = position(&late, |step| *step == Step::NoNewPrivileges);
-        assert!(before < position(&late, |step| matches!(step, Step::Seccomp { .. })));
-        let early = plan(&bundle(false), true).launch;
-        let filter = position(&early, |step| matches!(step, Step::Seccomp { .. }));
-        assert!(filter < position(&early, |step| matches!(step, Step::Bounding(_))));
-        assert!(!early.contains(&Step::NoNewPrivileges));
-    }
-
-    #[test]
-    fn a_target_knows_the_way_to_itself() {
-        let deep = target("mounts", Path::new("/a/b/c"), false).unwrap();
-        assert_eq!(deep.parents, [c"/a".to_owned(), c"/a/b".to_owned()]);
-        assert!(directory("mounts", Path::new("/a")).unwrap().parents.is_empty());
-        assert!(directory("mounts", Path::new("a")).is_err());
-    }
-}
+mod tests;

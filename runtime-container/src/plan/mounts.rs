@@ -3,7 +3,7 @@
 
 use std::ffi::CStr;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Linux, Mount as SpecMount, Spec};
 
@@ -31,8 +31,11 @@ const ALLOWED: [&str; 8] =
 pub(super) struct Tree {
     /// Before the old root is let go: sources on the host are picked up.
     pub sources: Vec<Step>,
-    /// In the new root.
-    pub mounts: Vec<Step>,
+    /// In the new root, each with whether it can be taken before the container's
+    /// process is known.
+    pub mounts: Vec<(bool, Step)>,
+    /// What shows the pid namespace of its maker, and what overlaps with that.
+    late: Vec<PathBuf>,
 }
 
 impl Tree {
@@ -55,21 +58,22 @@ impl Tree {
             let options = mount.options().iter().flatten().map(String::as_str).filter(usable);
             let options = Options::parse(options)
                 .map_err(|option| SpecError::Unsupported(format!("mounts: option {option}")))?;
-            if options.bind || mount.typ().as_deref() == Some("bind") {
+            let mut steps = if options.bind || mount.typ().as_deref() == Some("bind") {
                 own_dev &= mount.destination() != Path::new("/dev");
-                tree.bind(mount, &options, &mut slots)?;
+                vec![tree.bind(mount, &options, &mut slots)?]
             } else {
-                tree.filesystem(mount, &options)?;
-            }
+                filesystem(mount, &options)?
+            };
             if options.propagation != 0 {
                 let target = c_path(FIELD, mount.destination())?;
-                tree.mounts.push(Step::Propagation { target, flags: options.propagation });
+                steps.push(Step::Propagation { target, flags: options.propagation });
             }
+            tree.place(mount, steps);
         }
         if own_dev {
             let (sources, nodes) = devices::steps(spec, namespaces, &mut slots)?;
             tree.sources.extend(sources);
-            tree.mounts.extend(nodes);
+            tree.mounts.extend(nodes.into_iter().map(|step| (true, step)));
         }
         if slots > MAX_SLOTS {
             let problem = format!("{slots} bind mounts; at most {MAX_SLOTS}");
@@ -78,12 +82,24 @@ impl Tree {
         Ok(tree)
     }
 
+    /// Adds the steps of `mount`, which must wait for the container's process if they
+    /// depend on its pid namespace, or are above or below something that does.
+    fn place(&mut self, mount: &SpecMount, steps: Vec<Step>) {
+        let at = mount.destination();
+        let overlap = |other: &PathBuf| at.starts_with(other) || other.starts_with(at);
+        let late = mount.typ().as_deref() == Some("proc") || self.late.iter().any(overlap);
+        if late {
+            self.late.push(at.clone());
+        }
+        self.mounts.extend(steps.into_iter().map(|step| (!late, step)));
+    }
+
     fn bind(
         &mut self,
         mount: &SpecMount,
         options: &Options,
         slots: &mut usize,
-    ) -> Result<(), SpecError> {
+    ) -> Result<Step, SpecError> {
         let source = mount.source().as_deref().filter(|path| path.is_absolute());
         let source = source.ok_or_else(|| {
             let problem = format!("{} needs an absolute source", mount.destination().display());
@@ -99,75 +115,72 @@ impl Tree {
         self.sources.push(Step::CloneTree { path: c_path(FIELD, source)?, slot, recursive });
         let (attributes, recursive) = options.bind_attributes();
         let target = target(FIELD, mount.destination(), !metadata.is_dir())?;
-        self.mounts.push(Step::Attach { slot, target, attributes, recursive });
-        Ok(())
+        Ok(Step::Attach { slot, target, attributes, recursive })
     }
+}
 
-    fn filesystem(&mut self, mount: &SpecMount, options: &Options) -> Result<(), SpecError> {
-        let fstype = mount.typ().as_deref().unwrap_or("none");
-        if !ALLOWED.contains(&fstype) {
-            return Err(SpecError::Unsupported(format!("mounts: filesystem {fstype}")));
-        }
-        if options.recursive_attributes != 0 {
-            let what = "mounts: recursive options on something other than a bind mount";
-            return Err(SpecError::Unsupported(what.into()));
-        }
-        if fstype == "cgroup" {
-            return self.cgroups(mount, options);
-        }
-        let source = mount.source().as_deref().unwrap_or(Path::new(fstype));
-        let data = (!options.data.is_empty())
-            .then(|| c_string(FIELD, options.data.as_str()))
-            .transpose()?;
-        self.mounts.push(Step::Mount(Mount {
-            fstype: c_string(FIELD, fstype)?,
-            source: c_path(FIELD, source)?,
-            target: target(FIELD, mount.destination(), false)?,
+fn filesystem(mount: &SpecMount, options: &Options) -> Result<Vec<Step>, SpecError> {
+    let fstype = mount.typ().as_deref().unwrap_or("none");
+    if !ALLOWED.contains(&fstype) {
+        return Err(SpecError::Unsupported(format!("mounts: filesystem {fstype}")));
+    }
+    if options.recursive_attributes != 0 {
+        let what = "mounts: recursive options on something other than a bind mount";
+        return Err(SpecError::Unsupported(what.into()));
+    }
+    if fstype == "cgroup" {
+        return cgroups(mount, options);
+    }
+    let source = mount.source().as_deref().unwrap_or(Path::new(fstype));
+    let data = (!options.data.is_empty())
+        .then(|| c_string(FIELD, options.data.as_str()))
+        .transpose()?;
+    Ok(vec![Step::Mount(Mount {
+        fstype: c_string(FIELD, fstype)?,
+        source: c_path(FIELD, source)?,
+        target: target(FIELD, mount.destination(), false)?,
+        flags: options.flags,
+        data,
+        strict: STRICT.contains(&fstype) || fstype == "cgroup2",
+    })])
+}
+
+/// The host's cgroup filesystems, as the cgroup namespace shows them.
+fn cgroups(mount: &SpecMount, options: &Options) -> Result<Vec<Step>, SpecError> {
+    let at = |fstype: &CStr, path: &Path, data: Option<&str>| -> Result<Step, SpecError> {
+        Ok(Step::Mount(Mount {
+            fstype: fstype.to_owned(),
+            source: fstype.to_owned(),
+            target: target(FIELD, path, false)?,
             flags: options.flags,
-            data,
-            strict: STRICT.contains(&fstype) || fstype == "cgroup2",
-        }));
-        Ok(())
+            data: data.map(|data| c_string(FIELD, data)).transpose()?,
+            strict: true,
+        }))
+    };
+    let destination = mount.destination();
+    let Ok(cgroup::Layout::V1(hierarchies)) = cgroup::Layout::detect() else {
+        return Ok(vec![at(c"cgroup2", destination, None)?]);
+    };
+    // A directory per hierarchy on a small tmpfs that is closed afterwards.
+    let mut tmpfs = at(c"tmpfs", destination, Some("mode=755,size=64k"))?;
+    if let Step::Mount(mount) = &mut tmpfs {
+        mount.flags &= !libc::MS_RDONLY;
     }
-
-    /// The host's cgroup filesystems, as the cgroup namespace shows them.
-    fn cgroups(&mut self, mount: &SpecMount, options: &Options) -> Result<(), SpecError> {
-        let at = |fstype: &CStr, path: &Path, data: Option<&str>| -> Result<Step, SpecError> {
-            Ok(Step::Mount(Mount {
-                fstype: fstype.to_owned(),
-                source: fstype.to_owned(),
-                target: target(FIELD, path, false)?,
-                flags: options.flags,
-                data: data.map(|data| c_string(FIELD, data)).transpose()?,
-                strict: true,
-            }))
-        };
-        let destination = mount.destination();
-        let Ok(cgroup::Layout::V1(hierarchies)) = cgroup::Layout::detect() else {
-            self.mounts.push(at(c"cgroup2", destination, None)?);
-            return Ok(());
-        };
-        // A directory per hierarchy on a small tmpfs that is closed afterwards.
-        let mut tmpfs = at(c"tmpfs", destination, Some("mode=755,size=64k"))?;
-        if let Step::Mount(mount) = &mut tmpfs {
-            mount.flags &= !libc::MS_RDONLY;
+    let mut steps = vec![tmpfs];
+    for (controllers, _) in hierarchies.iter() {
+        // In any other the namespace would begin at the host's cgroup, not at
+        // the container's.
+        if !controllers.split(',').any(|name| cgroup::ALWAYS_JOINED.contains(&name)) {
+            continue;
         }
-        self.mounts.push(tmpfs);
-        for (controllers, _) in hierarchies.iter() {
-            // In any other the namespace would begin at the host's cgroup, not at
-            // the container's.
-            if !controllers.split(',').any(|name| cgroup::ALWAYS_JOINED.contains(&name)) {
-                continue;
-            }
-            self.mounts.push(at(c"cgroup", &destination.join(controllers), Some(controllers))?);
-        }
-        if options.attributes != 0 {
-            let attributes = MountAttr { set: options.attributes, ..MountAttr::default() };
-            let path = c_path(FIELD, destination)?;
-            self.mounts.push(Step::SetAttributes { path, attributes });
-        }
-        Ok(())
+        steps.push(at(c"cgroup", &destination.join(controllers), Some(controllers))?);
     }
+    if options.attributes != 0 {
+        let attributes = MountAttr { set: options.attributes, ..MountAttr::default() };
+        let path = c_path(FIELD, destination)?;
+        steps.push(Step::SetAttributes { path, attributes });
+    }
+    Ok(steps)
 }
 
 /// Whether an option gives files to a group that does not exist in the user

@@ -11,6 +11,9 @@ use crate::step::Step;
 
 use super::{Mappings, SpecError};
 
+/// `CLONE_NEWPID`.
+pub(super) const PID: u64 = libc::CLONE_NEWPID as u64;
+
 /// The namespaces of a container.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Namespaces {
@@ -80,6 +83,27 @@ impl Namespaces {
         Ok((these, held))
     }
 
+    /// Whether an existing one is entered.
+    pub(super) fn enters_any(&self) -> bool {
+        !self.enter.is_empty()
+    }
+
+    /// What a process enters that is to be where this container's would be, the pid
+    /// namespace aside: the file in `/proc/<pid>/ns` and the kind of each.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = (&'static str, i32)> + '_ {
+        let made = |kind: i32| self.clone_flags & u64::from(kind.cast_unsigned()) != 0;
+        [
+            ("cgroup", libc::CLONE_NEWCGROUP, self.cgroup),
+            ("ipc", libc::CLONE_NEWIPC, made(libc::CLONE_NEWIPC)),
+            ("uts", libc::CLONE_NEWUTS, made(libc::CLONE_NEWUTS)),
+            ("net", libc::CLONE_NEWNET, made(libc::CLONE_NEWNET)),
+            // Last: paths of the host lead nowhere after it.
+            ("mnt", libc::CLONE_NEWNS, true),
+        ]
+        .into_iter()
+        .filter_map(|(file, kind, made)| made.then_some((file, kind)))
+    }
+
     /// What comes before everything else: to be root of the user namespace.
     /// The cgroups are joined right after it.
     pub(super) fn first_steps(&self) -> Vec<Step> {
@@ -128,8 +152,8 @@ pub(super) fn mappings(linux: &Linux, namespaces: &Namespaces) -> Result<Mapping
     Ok(Mappings { uids, gids })
 }
 
-/// Host name, domain name and loopback.
-pub(super) fn identity(spec: &Spec, namespaces: &Namespaces) -> Result<Vec<Step>, SpecError> {
+/// Host name and domain name.
+pub(super) fn names(spec: &Spec, namespaces: &Namespaces) -> Result<Vec<Step>, SpecError> {
     let mut steps = Vec::new();
     let names = [
         ("hostname", spec.hostname(), Step::Hostname as fn(Vec<u8>) -> Step),
@@ -143,8 +167,10 @@ pub(super) fn identity(spec: &Spec, namespaces: &Namespaces) -> Result<Vec<Step>
             steps.push(step(name.clone().into_bytes()));
         }
     }
-    if namespaces.network {
-        steps.push(Step::LoopbackUp);
-    }
     Ok(steps)
+}
+
+/// The loopback interface of a network namespace of its own.
+pub(super) fn loopback(namespaces: &Namespaces) -> Option<Step> {
+    namespaces.network.then_some(Step::LoopbackUp)
 }

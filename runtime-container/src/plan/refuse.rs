@@ -3,9 +3,9 @@
 //! Each is refused by name: a field that is silently ignored is a limit or a
 //! wall its author believes in and does not have.
 
-use oci_spec::runtime::{LinuxResources, Process, Spec};
+use oci_spec::runtime::{LinuxResources, Mount, Process, Spec};
 
-use super::SpecError;
+use super::{Namespaces, SpecError};
 
 /// Refuses a spec with a field that is not implemented.
 pub(super) fn unsupported(spec: &Spec) -> Result<(), SpecError> {
@@ -39,6 +39,33 @@ pub(super) fn unsupported(spec: &Spec) -> Result<(), SpecError> {
     }
     first(&refused)?;
     spec.process().as_ref().map_or(Ok(()), unsupported_process)
+}
+
+/// Refuses what cannot be made before the request for the container, or would not
+/// mean the same then.
+pub(super) fn ahead(spec: &Spec, namespaces: &Namespaces) -> Result<(), SpecError> {
+    if namespaces.user {
+        // Whoever completes it would have to become root of a namespace that is not
+        // of its making.
+        return Err(SpecError::Ahead("a user namespace (be root)"));
+    }
+    if namespaces.enters_any() {
+        return Err(SpecError::Ahead("entering an existing namespace"));
+    }
+    let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    if path.is_some_and(|path| !path.as_os_str().is_empty()) {
+        return Err(SpecError::Ahead("a cgroup of a given name"));
+    }
+    // What is at the source may be another thing by the time of the request.
+    let bind = |mount: &Mount| {
+        let mut options = mount.options().iter().flatten();
+        mount.typ().as_deref() == Some("bind")
+            || options.any(|option| option == "bind" || option == "rbind")
+    };
+    if spec.mounts().iter().flatten().any(bind) {
+        return Err(SpecError::Ahead("a mount of the host"));
+    }
+    Ok(())
 }
 
 /// Refuses a process with a field that is not implemented.

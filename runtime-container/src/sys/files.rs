@@ -208,8 +208,13 @@ pub(crate) fn cloexec_from(first: u32) -> Result<()> {
 
 /// Closes every descriptor from `first` on.
 pub(crate) fn close_from(first: u32) -> Result<()> {
+    close_range(first, u32::MAX)
+}
+
+/// Closes every descriptor from `first` to `last`.
+pub(crate) fn close_range(first: u32, last: u32) -> Result<()> {
     // SAFETY: takes no pointers.
-    unsafe { call!(SYS_close_range, bits(first), bits(u32::MAX), 0) }.map(drop)
+    unsafe { call!(SYS_close_range, bits(first), bits(last), 0) }.map(drop)
 }
 
 #[cfg(test)]

@@ -238,6 +238,12 @@ pub(crate) fn block_signals(set: u64) -> Result<()> {
         .map(drop)
 }
 
+/// Waits for a signal to be handled.
+pub(crate) fn pause() {
+    // SAFETY: takes no arguments; the array only sets its type.
+    let _ = unsafe { syscall(libc::SYS_pause, [0; 6]) };
+}
+
 /// Waits for a signal of `set` to be pending and takes it.
 pub(crate) fn sigwait(set: u64) -> Result<i32> {
     let set = [set];
