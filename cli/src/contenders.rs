@@ -9,6 +9,7 @@ use bulkhead_image::Image;
 use bulkhead_image::spec::RunOptions;
 use bulkhead_microvm::RootDisk;
 use bulkhead_microvm::foreign::Monitor;
+use bulkhead_reports::schema::Start;
 use bulkhead_runtime::{Availability, Bundle, Isolation, Runtime};
 
 use crate::args::PrivilegeArgs;
@@ -44,6 +45,11 @@ pub struct OciProgram {
 }
 
 impl RuntimeChoice {
+    /// Whether it is one of our walls.
+    pub fn is_own_wall(&self) -> bool {
+        matches!(self, Self::Own(Isolation::Container | Isolation::MicroVm))
+    }
+
     /// Whether it boots our guest kernel.
     pub fn needs_kernel(&self) -> bool {
         matches!(self, Self::Own(Isolation::MicroVm) | Self::Vm(_))
@@ -94,6 +100,7 @@ pub struct Contender {
     runtime: Box<dyn Runtime>,
     bundle: Result<Bundle, String>,
     version: String,
+    start: Start,
 }
 
 impl Contender {
@@ -127,7 +134,12 @@ impl Contender {
                 Ok(context.bundle(image, isolation, RootDisk::default(), &options, given)?)
             }
         };
-        Ok(Self { runtime, bundle, version })
+        Ok(Self { runtime, bundle, version, start: Start::Cold })
+    }
+
+    /// The same, started in another way.
+    pub fn starting(self, start: Start) -> Self {
+        Self { start, ..self }
     }
 
     pub fn candidate(&self) -> Candidate<'_> {
@@ -135,6 +147,7 @@ impl Contender {
             runtime: &*self.runtime,
             version: &self.version,
             bundle: self.bundle.as_ref().map_err(String::as_str),
+            start: self.start,
         }
     }
 }

@@ -87,6 +87,13 @@ pub fn chain(error: &dyn StdError) -> String {
     text
 }
 
+/// The error and its causes on one line.
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&chain(&*self.error))
+    }
+}
+
 impl<E: StdError + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let error: Box<dyn StdError + Send + Sync> = error.into();

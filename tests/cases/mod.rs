@@ -10,6 +10,7 @@ mod hostile_kernels;
 mod isolation;
 mod limits;
 mod loads;
+mod pool;
 mod reports;
 mod scorecard;
 mod tree;
@@ -71,6 +72,13 @@ pub fn all() -> Vec<Case> {
         MICROVM: scorecard { a_filter_is_for_containers }
         BOTH: limits { memory_limit_is_enforced_and_said, pids_limit_is_enforced }
         BOTH: crash { quick_runs_leave_nothing, killed_runs_are_collected, interrupts_leave_nothing }
+        CONTAINER: pool {
+            a_prepared_sandbox_is_used_once,
+            runs_at_once_never_share_one,
+            a_run_fills_the_pool_for_the_next,
+            killed_fills_are_collected,
+        }
+        MICROVM: pool { microvms_are_not_prepared_yet }
         NEITHER: hostile_images {
             paths_that_leave_the_root_are_refused,
             a_whiteout_of_the_root_is_refused,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bulkhead_bench::{WORKLOADS, Workload};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
 use super::run::PrivilegeArgs;
 use super::values::{duration, memory};
@@ -35,6 +35,16 @@ pub struct BenchArgs {
         hide_default_value = true,
     )]
     pub workloads: Vec<&'static dyn Workload>,
+    /// How sandboxes are started in `boot`, beside cold: from a pool, the prepared
+    /// sandbox being made before the clock starts
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "START",
+        value_enum,
+        default_value = "cold"
+    )]
+    pub start: Vec<StartChoice>,
     /// A further OCI runtime by its file, for example `new=/opt/crun --debug`
     #[arg(
         long,
@@ -77,7 +87,7 @@ pub struct BenchArgs {
         value_name = "DIR",
         value_hint = ValueHint::DirPath,
         conflicts_with_all =
-            ["full", "runtimes", "workloads", "oci_runtime", "install_peers", "out", "seed", "samples", "time_budget", "kernel",
+            ["full", "runtimes", "workloads", "start", "oci_runtime", "install_peers", "out", "seed", "samples", "time_budget", "kernel",
              "cap_add", "cap_drop", "seccomp"],
     )]
     pub resume: Option<PathBuf>,
@@ -91,6 +101,15 @@ pub struct BenchArgs {
     pub packages: Packages,
     #[command(flatten)]
     pub output: Output,
+}
+
+/// A way of starting, as the command line names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StartChoice {
+    /// From nothing; always measured
+    Cold,
+    /// Prepared, and waiting in a pool
+    Pool,
 }
 
 /// What else the harness measures.

@@ -3,6 +3,7 @@
 
 mod advise;
 mod bench;
+mod pool;
 mod run;
 mod values;
 
@@ -12,7 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 pub use self::advise::{AdviseArgs, NeedsArgs, TrustArgs};
-pub use self::bench::{BenchArgs, BenchVerb, CustomArgs};
+pub use self::bench::{BenchArgs, BenchVerb, CustomArgs, StartChoice};
+pub use self::pool::{FillArgs, PoolVerb};
 pub use self::run::{PrivilegeArgs, RootDiskChoice, RunArgs, WallChoice};
 use self::values::{memory, percent};
 
@@ -73,6 +75,9 @@ pub enum Verb {
     /// Build, import and list guest kernels
     #[command(subcommand)]
     Kernel(KernelVerb),
+    /// Prepare sandboxes for runs to come, list and remove them
+    #[command(subcommand)]
+    Pool(PoolVerb),
     /// Measure native, container and microVM side by side and write a report
     Bench(BenchArgs),
     /// Render a report again from saved results

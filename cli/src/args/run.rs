@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bulkhead_image::spec::RunOptions;
 use bulkhead_runtime::{Isolation, SandboxId};
 use clap::{Args, ValueEnum, ValueHint};
 
@@ -44,20 +45,10 @@ pub struct RunArgs {
     /// Name of the sandbox [default: random]
     #[arg(long, value_name = "NAME")]
     pub name: Option<SandboxId>,
-    /// Memory limit: bytes, or with a suffix b, k, m, g
-    #[arg(long, short = 'm', value_parser = memory, value_name = "SIZE")]
-    pub memory: Option<u64>,
-    /// CPU limit in processors, for example 0.5
-    #[arg(long, value_parser = cpus, value_name = "N")]
-    pub cpus: Option<f64>,
-    /// Limit of processes and threads
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub pids_limit: Option<u64>,
+    #[command(flatten)]
+    pub limits: LimitArgs,
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
-    /// Make the root filesystem read-only
-    #[arg(long)]
-    pub read_only: bool,
     /// Run a minimal init as PID 1 that forwards signals and reaps orphans
     #[arg(long)]
     pub init: bool,
@@ -71,6 +62,12 @@ pub struct RunArgs {
     /// How a microVM is shown its root filesystem
     #[arg(long, value_enum, default_value_t, value_name = "DEVICE")]
     pub root_disk: RootDiskChoice,
+    /// Make the sandbox from nothing, also where a prepared one waits (`bulkhead pool`)
+    #[arg(long)]
+    pub cold: bool,
+    /// Once the command runs, prepare sandboxes until K wait for runs like this one
+    #[arg(long, value_name = "K")]
+    pub warm_pool: Option<usize>,
     /// Write the named clocks of this run to a file, as JSON
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub timeline: Option<PathBuf>,
@@ -79,6 +76,36 @@ pub struct RunArgs {
     /// The command and its arguments [default: the image's]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+/// What a sandbox is limited to, for good, when it is made.
+#[derive(Debug, Args)]
+pub struct LimitArgs {
+    /// Memory limit: bytes, or with a suffix b, k, m, g
+    #[arg(long, short = 'm', value_parser = memory, value_name = "SIZE")]
+    pub memory: Option<u64>,
+    /// CPU limit in processors, for example 0.5
+    #[arg(long, value_parser = cpus, value_name = "N")]
+    pub cpus: Option<f64>,
+    /// Limit of processes and threads
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub pids_limit: Option<u64>,
+    /// Make the root filesystem read-only
+    #[arg(long)]
+    pub read_only: bool,
+}
+
+impl LimitArgs {
+    /// The options of a sandbox with these limits.
+    pub fn options(&self) -> RunOptions {
+        RunOptions {
+            memory_bytes: self.memory,
+            cpus: self.cpus,
+            pids_limit: self.pids_limit,
+            read_only: self.read_only,
+            ..RunOptions::default()
+        }
+    }
 }
 
 /// What the workload may do.
@@ -109,10 +136,13 @@ fn wall(text: &str) -> Result<WallChoice, String> {
     if text == "auto" {
         return Ok(WallChoice::Auto);
     }
+    walled(text).map(WallChoice::Fixed)
+}
+
+/// A kind of isolation that is a wall.
+pub fn walled(text: &str) -> Result<Isolation, String> {
     match text.parse()? {
-        Isolation::Native => {
-            Err("a sandbox needs a wall: container, microvm or auto".to_owned())
-        }
-        wall => Ok(WallChoice::Fixed(wall)),
+        Isolation::Native => Err("a sandbox needs a wall: container or microvm".to_owned()),
+        wall => Ok(wall),
     }
 }

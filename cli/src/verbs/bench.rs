@@ -10,9 +10,9 @@ use std::sync::atomic::AtomicBool;
 
 use bulkhead_bench::{BenchConfig, Candidate, Extent, Progress, Stop};
 use bulkhead_kernels::KernelImage;
-use bulkhead_reports::schema::Results;
+use bulkhead_reports::schema::{Results, Start};
 
-use crate::args::{BenchArgs, BenchVerb};
+use crate::args::{BenchArgs, BenchVerb, StartChoice};
 use crate::contenders::{Contender, PACKAGED_PEERS, PEER_PACKAGES, RuntimeChoice};
 use crate::context::Context;
 use crate::failure::{Failure, code};
@@ -48,12 +48,16 @@ fn measure(
     let image = context.image(task.image)?;
     let (kernel, left_out) = prepare(context, args, &choices)?;
     let options = task.options();
-    let contenders = choices
-        .iter()
-        .map(|choice| {
+    let cold = choices.iter().map(|choice| (choice, Start::Cold));
+    let pool = args.start.contains(&StartChoice::Pool);
+    let pooled = choices.iter().filter(|choice| pool && choice.is_own_wall());
+    let contenders = cold
+        .chain(pooled.map(|choice| (choice, Start::Pool)))
+        .map(|(choice, start)| {
             let (kernel, left_out) = (kernel.as_deref(), left_out.as_deref());
             let privileges = &args.privileges;
             Contender::new(context, &image, choice, &options, kernel, left_out, privileges)
+                .map(|contender| contender.starting(start))
         })
         .collect::<Result<Vec<_>, _>>()?;
     let candidates: Vec<Candidate<'_>> = contenders.iter().map(Contender::candidate).collect();

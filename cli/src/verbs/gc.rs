@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bulkhead_runtime::state;
+use bulkhead_runtime::{Pool, state};
 
 use crate::args::GcArgs;
 use crate::context::Context;
@@ -32,6 +32,7 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode, Failure> {
         }
     }
     if !args.dry_run {
+        Pool::at(&context.root).sweep()?;
         context.store().collect_garbage()?;
     }
     if args.output.is_json() {

@@ -9,5 +9,6 @@ pub mod gc;
 pub mod host;
 pub mod image;
 pub mod kernel;
+pub mod pool;
 pub mod report;
 pub mod run;

@@ -9,7 +9,7 @@ use bulkhead_runtime::pool::PoolKey;
 use bulkhead_runtime::{Bundle, Error as RuntimeError, Pool, Prepare, Runtime, SandboxId};
 
 use crate::args::{FillArgs, PoolVerb, PrivilegeArgs};
-use crate::context::Context;
+use crate::context::{Context, Guest};
 use crate::failure::{Failure, code};
 use crate::signals::Signals;
 use crate::stdout;
@@ -24,15 +24,22 @@ pub fn run(context: &Context, verb: &PoolVerb) -> Result<ExitCode, Failure> {
 
 fn fill(context: &Context, args: &FillArgs) -> Result<ExitCode, Failure> {
     let mut signals = Signals::ending()?;
-    let runtime = context.runtime(args.isolation, None)?;
-    can_prepare(&*runtime)?;
     let image = context.image(&args.image)?;
     let options = RunOptions {
         // What will run is not known yet, and an image need not have a command.
         entrypoint: Some(vec!["/".to_owned()]),
         ..args.limits.options()
     };
-    let bundle = context.bundle(&image, args.isolation, &options, &PrivilegeArgs::default())?;
+    let guest = Guest::default();
+    let runtime = context.runtime(args.isolation, guest)?;
+    can_prepare(&*runtime)?;
+    let bundle = context.bundle(
+        &image,
+        args.isolation,
+        guest.root_disk,
+        &options,
+        &PrivilegeArgs::default(),
+    )?;
     let pool = Filling { context, runtime: &*runtime, image: &image, name: &args.image };
     while let Some(id) = pool.add(&bundle, args.count)? {
         stdout::line(id)?;
@@ -99,9 +106,9 @@ fn drain(context: &Context, images: &[String]) -> Result<ExitCode, Failure> {
         }
         // Whoever was quicker uses it.
         let Some(claim) = pool.claim_this(&offer.id)? else { continue };
-        context.runtime(offer.isolation, None)?.purge(claim.id())?;
+        context.runtime(offer.isolation, Guest::default())?.purge(claim.id())?;
+        drop(claim);
         stdout::line(&offer.id)?;
     }
-    pool.sweep()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -20,6 +20,7 @@ use crate::failure::{Failure, code};
 use crate::privileges;
 use crate::signals::Signals;
 use crate::verbs::advise;
+use crate::verbs::pool::{self, Filling};
 
 /// After this many requests to end, the workload is killed, as docker does.
 const PATIENCE: u32 = 3;
@@ -27,22 +28,43 @@ const PATIENCE: u32 = 3;
 pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<ExitCode, Failure> {
     let mut signals = Signals::forwarded()?;
     let deadline = args.timeout.map(|limit| Deadline::now() + limit);
-    let id = match &args.name {
-        Some(name) => name.clone(),
-        None => SandboxId::random()?,
-    };
     let isolation = match args.isolation {
         WallChoice::Fixed(wall) => wall,
-        WallChoice::Auto => advise::choose(context, &args.trust, args.memory)?,
+        WallChoice::Auto => advise::choose(context, &args.trust, args.limits.memory)?,
     };
     let runtime = context.runtime(isolation, guest(args))?;
-    let (_image, bundle) = bundle(context, args, isolation, &id)?;
+    if args.warm_pool.is_some() {
+        pool::can_prepare(&*runtime)?;
+    }
+    let (image, mut bundle) = bundle(context, args, isolation)?;
+    // A prepared sandbox has its name already.
+    let prepared = match args.cold || args.name.is_some() {
+        true => None,
+        false => runtime.claim(&bundle)?,
+    };
+    let id = match (&args.name, &prepared) {
+        (Some(name), _) => name.clone(),
+        (None, Some(claim)) => claim.id().clone(),
+        (None, None) => SandboxId::random()?,
+    };
+    bundle.spec.set_hostname(args.hostname.clone().or_else(|| Some(id.to_string())));
     let request = Create::attached(&id, &bundle, Stdio::inherit()?);
-    let mut sandbox = runtime.create(Create { init: args.init, requested, ..request })?;
-    let outcome = sandbox
-        .start(Some(signals.as_fd()))
-        .map_err(Failure::from)
-        .and_then(|()| supervise(&mut *sandbox, &mut signals, deadline));
+    let request = Create { init: args.init, requested, ..request };
+    let mut sandbox = match prepared {
+        Some(claim) => runtime.complete(claim, request)?,
+        None => runtime.create(request)?,
+    };
+    let outcome = sandbox.start(Some(signals.as_fd())).map_err(Failure::from).and_then(|()| {
+        if let Some(count) = args.warm_pool {
+            let name = &args.image;
+            top_up(
+                &Filling { context, runtime: &*runtime, image: &image, name },
+                &bundle,
+                count,
+            );
+        }
+        supervise(&mut *sandbox, &mut signals, deadline)
+    });
     let released = sandbox.delete();
     if let Some(path) = &args.timeline {
         fs::write(path, timeline_json(&sandbox.timeline()))?;
@@ -53,13 +75,28 @@ pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<Exit
     Ok(ExitCode::from(end.code()))
 }
 
-/// The image as this wall takes it, with the options of the command line. The
-/// image is held as long as the sandbox lives: that keeps it from being removed.
+/// Has `count` sandboxes wait for runs like this one. The run itself does not fail
+/// when that does.
+fn top_up(pool: &Filling<'_>, bundle: &Bundle, count: usize) {
+    loop {
+        match pool.add(bundle, count) {
+            Ok(Some(_)) => {}
+            Ok(None) => return,
+            Err(failure) => {
+                eprintln!("bulkhead: the pool is not full: {failure}");
+                return;
+            }
+        }
+    }
+}
+
+/// The image as this wall takes it, with the options of the command line but the
+/// host name. The image is held as long as the sandbox lives: that keeps it from
+/// being removed.
 fn bundle(
     context: &Context,
     args: &RunArgs,
     isolation: Isolation,
-    id: &SandboxId,
 ) -> Result<(Image, Bundle), Failure> {
     let options = RunOptions {
         args: args.command.clone(),
@@ -67,12 +104,7 @@ fn bundle(
         env: args.env.iter().filter_map(|variable| environment(variable)).collect(),
         working_dir: args.workdir.clone(),
         user: args.user.clone(),
-        hostname: args.hostname.clone().or_else(|| Some(id.to_string())),
-        memory_bytes: args.memory,
-        cpus: args.cpus,
-        pids_limit: args.pids_limit,
-        read_only: args.read_only,
-        ..RunOptions::default()
+        ..args.limits.options()
     };
     let options = privileges::capabilities(&args.privileges, options);
     let image = context.image(&args.image)?;
