@@ -35,6 +35,7 @@ mod stream;
 mod summary;
 mod time;
 pub mod virtualisation;
+mod waiting;
 mod workloads;
 
 pub use draft::{Checkpoint, NoCheckpoint};

@@ -68,12 +68,22 @@ pub struct Candidate<'a> {
     pub version: &'a str,
     /// The image with the probe in the form it needs, or why there is none.
     pub bundle: Result<&'a Bundle, &'a str>,
+    /// How its sandboxes are started. With [`Start::Warm`] the runtime itself sees to
+    /// that; for [`Start::Pool`] it must be able to prepare sandboxes.
+    pub start: Start,
+}
+
+impl Candidate<'_> {
+    /// Its name in results.
+    fn name(&self) -> String {
+        self.start.named(self.runtime.name())
+    }
 }
 
 impl std::fmt::Debug for Candidate<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Candidate")
-            .field("runtime", &self.runtime.name())
+            .field("name", &self.name())
             .field("version", &self.version)
             .finish_non_exhaustive()
     }
@@ -117,7 +127,9 @@ pub fn run(
 ) -> Result<Results, BenchError> {
     let candidates = baseline_first(candidates)?;
     let runtimes: Vec<RuntimeInfo> = candidates.iter().map(info).collect();
-    let contenders = contenders(&candidates, &runtimes)?;
+    let named: Vec<String> = candidates.iter().map(Candidate::name).collect();
+    let contenders = contenders(&candidates, &runtimes, &named)?;
+    let cold = contenders.iter().filter(|contender| contender.start == Start::Cold).count();
     let names: Vec<String> = contenders.iter().map(|c| c.name().to_owned()).collect();
     let twice = cheapest_wall(&contenders);
     let mut frame = frame(config, runtimes);
@@ -133,6 +145,7 @@ pub fn run(
 
     let mut bench = Bench {
         contenders,
+        cold,
         twice,
         program: &config.program,
         profile: match config.extent {
@@ -226,7 +239,7 @@ fn measure(
     if result.is_err() {
         for workload in workloads {
             if !bench.tracks.contains_key(workload.name()) {
-                for contender in &bench.contenders {
+                for contender in &bench.contenders[..bench.cold] {
                     let reason = INTERRUPTED.to_owned();
                     bench.samples.omit(workload.name(), contender.name(), reason);
                 }
@@ -248,14 +261,16 @@ fn cheapest_wall(contenders: &[Contender<'_>]) -> Option<usize> {
 }
 
 /// The bare process is what the others are compared with; without it, whoever
-/// was named first.
+/// was named first. Other ways of starting follow all that start cold.
 fn baseline_first<'a>(candidates: &[Candidate<'a>]) -> Result<Vec<Candidate<'a>>, BenchError> {
     let mut sorted = candidates.to_vec();
-    sorted.sort_by_key(|candidate| candidate.runtime.isolation() != Isolation::Native);
+    sorted.sort_by_key(|candidate| {
+        (candidate.start, candidate.runtime.isolation() != Isolation::Native)
+    });
     for (index, candidate) in sorted.iter().enumerate() {
-        let name = candidate.runtime.name();
-        if sorted[..index].iter().any(|other| other.runtime.name() == name) {
-            return Err(BenchError::SameName(name.to_owned()));
+        let name = candidate.name();
+        if sorted[..index].iter().any(|other| other.name() == name) {
+            return Err(BenchError::SameName(name));
         }
     }
     Ok(sorted)
@@ -273,13 +288,16 @@ fn info(candidate: &Candidate<'_>) -> RuntimeInfo {
     let other = |reason: &&str| !unavailable.iter().any(|said| said.starts_with(*reason));
     let bundle = candidate.bundle.err().filter(other).map(str::to_owned);
     unavailable.extend(bundle);
+    if candidate.start == Start::Pool && !candidate.runtime.capabilities().prepare {
+        unavailable.push("a pool: it prepares no sandboxes here".to_owned());
+    }
     RuntimeInfo {
-        name: candidate.runtime.name().to_owned(),
+        name: candidate.name(),
         isolation: candidate.runtime.isolation().to_string(),
         version: candidate.version.to_owned(),
         unavailable,
-        runtime: None,
-        start: Start::Cold,
+        runtime: (candidate.start != Start::Cold).then(|| candidate.runtime.name().to_owned()),
+        start: candidate.start,
     }
 }
 
@@ -287,13 +305,15 @@ fn info(candidate: &Candidate<'_>) -> RuntimeInfo {
 fn contenders<'a>(
     candidates: &[Candidate<'a>],
     runtimes: &[RuntimeInfo],
+    names: &'a [String],
 ) -> Result<Vec<Contender<'a>>, BenchError> {
     let ready: Vec<Contender<'a>> = candidates
         .iter()
         .zip(runtimes)
-        .filter(|(_, info)| info.unavailable.is_empty())
-        .filter_map(|(candidate, _)| {
-            Some(Contender { runtime: candidate.runtime, bundle: candidate.bundle.ok()? })
+        .zip(names)
+        .filter(|((_, info), _)| info.unavailable.is_empty())
+        .filter_map(|((&Candidate { runtime, bundle, start, .. }, _), name)| {
+            Some(Contender { name, runtime, bundle: bundle.ok()?, start })
         })
         .collect();
     if ready.is_empty() {

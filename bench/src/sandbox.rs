@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use bulkhead_reports::schema::Start;
 use bulkhead_runtime::{
     Bundle, Clock, Create, Error as RuntimeError, Exit, HostProcess, IdError, Instant, Runtime,
     Sandbox, SandboxId, Signal, Stdio, Timeline, Usage,
@@ -11,6 +12,7 @@ use bulkhead_runtime::{
 use crate::poll::wait_readable;
 use crate::stop::Stop;
 use crate::stream::Stream;
+use crate::waiting::Waiting;
 
 /// Output kept of one sandbox, bytes; the probe writes a few kilobytes.
 const MAX_OUTPUT: usize = 1 << 20;
@@ -36,6 +38,9 @@ pub enum SampleError {
         #[source]
         source: Box<RuntimeError>,
     },
+    /// Somebody else took the sandbox that was prepared for the sample.
+    #[error("no prepared sandbox waits any more")]
+    NoneWaits,
     /// It did not come as far as it should in time.
     #[error("no {awaited} within {timeout:?}")]
     TimedOut {
@@ -102,13 +107,18 @@ pub(crate) fn runtime_error(step: &'static str) -> impl FnOnce(RuntimeError) -> 
     }
 }
 
-/// A runtime that takes part, with the image in the form it needs.
+/// A runtime that takes part, with the image in the form it needs and a way of
+/// starting.
 #[derive(Clone, Copy)]
 pub struct Contender<'a> {
+    /// Its name in results.
+    pub name: &'a str,
     /// The runtime.
     pub runtime: &'a dyn Runtime,
     /// The image with the probe, for this runtime.
     pub bundle: &'a Bundle,
+    /// How its sandboxes are started.
+    pub start: Start,
 }
 
 impl std::fmt::Debug for Contender<'_> {
@@ -119,7 +129,7 @@ impl std::fmt::Debug for Contender<'_> {
 
 impl Contender<'_> {
     pub fn name(&self) -> &str {
-        self.runtime.name()
+        self.name
     }
 
     /// The bundle with `arguments` as its command.
@@ -190,6 +200,18 @@ impl Observed {
         Self::start_with(runtime, bundle, stop, stdio, output.digested(), Some(errors))
     }
 
+    /// The same of a sandbox from the pool, which `waiting` is in.
+    pub fn start_prepared(
+        waiting: Waiting<'_>,
+        bundle: &Bundle,
+        stop: Stop<'_>,
+    ) -> Result<Self, SampleError> {
+        let (output, writer) = Stream::keeping(MAX_OUTPUT).map_err(SampleError::Pipe)?;
+        let stdio = Stdio::output_to(writer).map_err(SampleError::Pipe)?;
+        let sandbox = waiting.take(bundle, stdio)?;
+        Self::started(sandbox, stop, output, None)
+    }
+
     fn start_with(
         runtime: &dyn Runtime,
         bundle: &Bundle,
@@ -199,9 +221,18 @@ impl Observed {
         errors: Option<Stream>,
     ) -> Result<Self, SampleError> {
         let id = SandboxId::random()?;
-        let mut sandbox = runtime
+        let sandbox = runtime
             .create(Create::attached(&id, bundle, stdio))
             .map_err(runtime_error("creating a sandbox"))?;
+        Self::started(sandbox, stop, output, errors)
+    }
+
+    fn started(
+        mut sandbox: Box<dyn Sandbox>,
+        stop: Stop<'_>,
+        output: Stream,
+        errors: Option<Stream>,
+    ) -> Result<Self, SampleError> {
         if let Err(error) = sandbox.start(stop.descriptor()) {
             // The start is what failed; dropping the sandbox releases the rest.
             return Err(runtime_error("starting the workload")(error));

@@ -14,13 +14,18 @@ use bulkhead_bench::{
     BenchConfig, BenchError, Candidate, Checkpoint, Extent, NativeRuntime, NoCheckpoint,
     ResumeError, Silent, Stop, run,
 };
-use bulkhead_reports::schema::Results;
+use bulkhead_reports::schema::{Results, Start};
 use bulkhead_runtime::{Bundle, Isolation, Runtime};
 
 use support::{Behaviour, Counting, Double, config, layer_with_probe, probe_bundle};
 
 fn candidates<'a>(runtimes: [&'a dyn Runtime; 2], bundle: &'a Bundle) -> [Candidate<'a>; 2] {
-    runtimes.map(|runtime| Candidate { runtime, version: "1", bundle: Ok(bundle) })
+    runtimes.map(|runtime| Candidate {
+        runtime,
+        version: "1",
+        bundle: Ok(bundle),
+        start: Start::Cold,
+    })
 }
 
 fn never(config: &BenchConfig, candidates: &[Candidate<'_>]) -> Results {

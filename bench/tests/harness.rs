@@ -13,13 +13,13 @@ use bulkhead_bench::{
     run,
 };
 use bulkhead_reports::clocks::phases;
-use bulkhead_reports::schema::{Omission, Results, SCHEMA_VERSION};
+use bulkhead_reports::schema::{Omission, Results, SCHEMA_VERSION, Start};
 use bulkhead_runtime::{Bundle, Isolation, Runtime};
 
 use support::{Behaviour, Counting, Double, config, layer_with_probe, probe_bundle};
 
 fn candidate<'a>(runtime: &'a dyn Runtime, bundle: &'a Bundle) -> Candidate<'a> {
-    Candidate { runtime, version: "1", bundle: Ok(bundle) }
+    Candidate { runtime, version: "1", bundle: Ok(bundle), start: Start::Cold }
 }
 
 fn run_quietly(config: &BenchConfig, candidates: &[Candidate<'_>]) -> Results {
@@ -137,7 +137,7 @@ fn a_runtime_that_cannot_take_part_says_why() {
     let bundle = probe_bundle(&layer);
     let absent = Double::new("absent", Isolation::MicroVm, Behaviour::Unavailable);
     let without_image =
-        Candidate { runtime: &absent, version: "1", bundle: Err("no kernel was built") };
+        Candidate { bundle: Err("no kernel was built"), ..candidate(&absent, &bundle) };
 
     let alone = run(
         &config(),

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use bulkhead_probe::line::HELLO;
-use bulkhead_reports::schema::BootSample;
+use bulkhead_reports::schema::{BootSample, Start};
 use bulkhead_runtime::{Clock, KvmStats, Timeline, Usage};
 
 use super::{Bench, Taking, Workload};
 use crate::sampling::Stopped;
 use crate::sandbox::{Observed, SampleError};
+use crate::waiting::Waiting;
 
 /// Starts a program that writes one line and exits.
 #[derive(Debug, Clone, Copy)]
@@ -25,15 +26,22 @@ impl Workload for Boot {
     }
 
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
-        bench.interleave(self.name(), bench.profile.boot, sample)
+        bench.interleave_starts(self.name(), bench.profile.boot, sample)
     }
 }
 
 fn sample(taking: Taking<'_>) -> Result<(), SampleError> {
     let Taking { contender, program, profile, stop, slot, samples, .. } = taking;
     let bundle = contender.bundle_running(&[program, "hello"]);
+    let waiting = match contender.start {
+        Start::Pool => Some(Waiting::prepare(contender.runtime, &bundle)?),
+        Start::Cold | Start::Warm => None,
+    };
     stop.sleep(profile.idle_before_start);
-    let mut observed = Observed::start(contender.runtime, &bundle, stop)?;
+    let mut observed = match waiting {
+        Some(waiting) => Observed::start_prepared(waiting, &bundle, stop)?,
+        None => Observed::start(contender.runtime, &bundle, stop)?,
+    };
     let exit = observed.wait_for_exit(profile.sandbox_timeout, stop)?;
     // A container has no such counters, and asking would delay its release.
     let usage = if contender.runtime.capabilities().private_kernel {

@@ -25,7 +25,7 @@ impl Workload for Lifecycle {
     }
 
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
-        for contender in &bench.contenders {
+        for contender in &bench.contenders[..bench.cold] {
             if !contender.runtime.capabilities().exec {
                 let reason = "exec: it starts no further process in a running sandbox";
                 bench.samples.omit(NAME, contender.name(), reason.to_owned());

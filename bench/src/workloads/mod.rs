@@ -63,6 +63,9 @@ pub trait Workload: Debug + Sync {
 /// What every workload works with.
 pub struct Bench<'a> {
     pub contenders: Vec<Contender<'a>>,
+    /// How many of them start cold: those come first, and alone take part where it
+    /// makes no difference how a sandbox was started.
+    pub cold: usize,
     /// The runtime that is compared with itself, by index.
     pub twice: Option<usize>,
     /// The probe's path in the image.
@@ -139,7 +142,17 @@ impl Bench<'_> {
         blocks: Blocks,
         sample: impl FnMut(Taking<'_>) -> Result<(), SampleError>,
     ) -> Result<(), Stopped> {
-        self.run_blocks(workload, blocks, self.twice, sample)
+        self.run_blocks(workload, blocks, self.cold, self.twice, sample)
+    }
+
+    /// As [`Self::interleave`], with every way of starting.
+    fn interleave_starts(
+        &mut self,
+        workload: &'static str,
+        blocks: Blocks,
+        sample: impl FnMut(Taking<'_>) -> Result<(), SampleError>,
+    ) -> Result<(), Stopped> {
+        self.run_blocks(workload, blocks, self.contenders.len(), self.twice, sample)
     }
 
     /// As [`Self::interleave`], with every runtime once: for samples so dear that
@@ -150,14 +163,16 @@ impl Bench<'_> {
         blocks: Blocks,
         sample: impl FnMut(Taking<'_>) -> Result<(), SampleError>,
     ) -> Result<(), Stopped> {
-        self.run_blocks(workload, blocks, None, sample)
+        self.run_blocks(workload, blocks, self.cold, None, sample)
     }
 
-    /// Runs blocks until there are enough, from where the workload got to before.
+    /// Runs blocks of the first `runtimes` contenders until there are enough, from
+    /// where the workload got to before.
     fn run_blocks(
         &mut self,
         workload: &'static str,
         blocks: Blocks,
+        runtimes: usize,
         twice: Option<usize>,
         mut sample: impl FnMut(Taking<'_>) -> Result<(), SampleError>,
     ) -> Result<(), Stopped> {
@@ -167,7 +182,7 @@ impl Bench<'_> {
         };
         let interleaving = Interleaving {
             blocks,
-            runtimes: self.contenders.len(),
+            runtimes,
             twice,
             seed: seed_of(self.seed, workload),
             stop: self.stop,
