@@ -117,17 +117,16 @@ pub(crate) fn complete(
         init: request.init,
     };
     let mut plan = Plan::part(request.bundle, setting, Part::Rest).map_err(wall(COMPLETING))?;
-    let cgroup = find_cgroup(spec, request.id).map_err(wall(COMPLETING))?;
     let mut container = Container::new(Parts {
         state: claim.open()?,
         record: Record::creating(request.id, Isolation::Container, request.lifetime),
-        cgroup,
+        cgroup: find_cgroup(spec, request.id).map_err(wall(COMPLETING))?,
         command: command_name(spec),
         launch: plan.launch.iter().map(ToString::to_string).collect(),
         timeline: Timeline::starting_at(request.requested),
         init: request.init,
     })?;
-    let keeper = Keeper::find(container.state(), &plan.namespaces)?;
+    let keeper = Keeper::find(&container, &plan.namespaces)?;
     plan.enter(keeper.steps());
     let entry = container.cgroup().map(Cgroup::entry).transpose();
     let entry = entry.map_err(ContainerError::from).map_err(wall(COMPLETING))?;
@@ -170,9 +169,9 @@ struct Keeper {
 }
 
 impl Keeper {
-    /// The keeper of the container in `state`.
-    fn find(state: &StateDir, namespaces: &Namespaces) -> Result<Self, Error> {
-        let record = state.read()?;
+    /// The keeper of `container`.
+    fn find(container: &Container, namespaces: &Namespaces) -> Result<Self, Error> {
+        let record = container.state().read()?;
         let lost = || StateError::Lost(record.id.clone());
         let pid = record.pid.ok_or_else(lost)?;
         let process = Workload::open(pid).ok_or_else(lost)?;
@@ -181,9 +180,12 @@ impl Keeper {
             let file = File::open(format!("/proc/{pid}/ns/{file}")).map_err(|_| lost())?;
             kept.push((file, kind));
         }
-        // Only the keeper has the lock. As long as it is held the number is the
-        // keeper's, and so was what was opened by that number.
-        if state.is_owned() { Ok(Self { process, kept }) } else { Err(lost().into()) }
+        // Nothing but the keeper is in the container's cgroup. As long as the number
+        // is there it is the keeper's, and so was what was opened by it.
+        let members = container.cgroup().map(Cgroup::processes).transpose();
+        let members = members.map_err(ContainerError::from).map_err(wall(COMPLETING))?;
+        let is_keeper = members.is_some_and(|members| members.contains(&pid));
+        if is_keeper { Ok(Self { process, kept }) } else { Err(lost().into()) }
     }
 
     fn steps(&self) -> Vec<Step> {

@@ -19,6 +19,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -107,7 +108,15 @@ pub struct Pool {
 /// Leave to put a sandbox into the pool or take one out: while it lives, nobody
 /// looks for abandoned ones.
 #[derive(Debug)]
-pub struct Passage(#[expect(dead_code, reason = "holds the lock")] File);
+pub struct Passage(File);
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        // Not left to the last copy of the descriptor: a container that was created
+        // and not started has one.
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
+}
 
 /// A prepared sandbox that has been taken out of the pool.
 #[derive(Debug)]

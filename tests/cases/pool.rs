@@ -78,7 +78,7 @@ pub fn a_run_fills_the_pool_for_the_next(lab: &Lab, wall: Wall) {
     let taken = lab.run(wall, &["--warm-pool", "2", BUSYBOX, "hostname"]).text();
     assert!(made.contains(taken.trim()), "{taken}");
     assert_eq!(waiting(lab).len(), 2);
-    // In use, an image stays, with and without its name.
+    // Only those of the images named go.
     lab.verb(&["pool", "drain", "another"]).expect_code(0);
     assert_eq!(waiting(lab).len(), 2);
     lab.verb(&["pool", "drain", BUSYBOX]).expect_code(0);
