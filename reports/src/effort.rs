@@ -86,7 +86,7 @@ pub fn agreement(view: &View<'_>) -> Option<String> {
     let percent = |part: f64| format!("{}\u{a0}%", number(part * 100.0));
     let share = percent(count(same) / count(floors.len()));
     Some(format!(
-        "{} compared with itself (A/A): in {} of {} metrics ({share}) the interval of the ratio \
+        "A/A, {} compared with itself: in {} of {} metrics ({share}) the interval of the ratio \
          includes 1, where chance alone would leave 95\u{a0}%. Differences below the noise floor are \
          not called any: it is {} in the middle metric, {} in the noisiest ({}: {}).",
         labels.join(", "),
@@ -149,7 +149,7 @@ mod tests {
         results.noise[0].low = 1.001;
         let said = agreement(&View::new(&results)).unwrap().replace('\u{a0}', " ");
         assert!(
-            said.starts_with("native, container, microvm † compared with itself"),
+            said.starts_with("A/A, native, container, microvm † compared with itself"),
             "{said}"
         );
         assert!(said.contains("in 8 of 9 metrics (88.9 %)"), "{said}");

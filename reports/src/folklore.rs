@@ -17,6 +17,9 @@ const NEAR_NATIVE: f64 = 1.5;
 /// Memory is "no more" within this factor of another, for the same reason.
 const NO_MORE: f64 = 1.1;
 
+/// The way of measuring memory that leaves nothing out.
+const HOST_MEMORY: &str = "host memory";
+
 /// What the evidence says of a saying.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -195,13 +198,16 @@ fn starts_faster(walls: &Walls<'_, '_>) -> Option<Judged> {
 fn no_more_than_an_executable(walls: &Walls<'_, '_>) -> Option<Judged> {
     let (container, native) = (walls.container?, walls.native?);
     let (ours, plain, way) = walls.slopes(container, native)?;
-    let kernel = walls.kernel_memory(container).map_or_else(String::new, |bytes| {
-        format!("; its cgroup is charged {} of kernel memory besides", Unit::Bytes.show(bytes))
+    // What the kernel keeps for a bare process is in no cgroup's account.
+    let kernel = walls.kernel_memory(container).filter(|_| way != HOST_MEMORY);
+    let besides = kernel.map_or_else(String::new, |bytes| {
+        let bytes = Unit::Bytes.show(bytes);
+        format!("; besides, its cgroup is charged {bytes} of kernel memory; natively nobody counts it")
     });
-    let figure = format!("{} each, {} natively ({way}){kernel}", slope(ours), slope(plain));
+    let figure = format!("{} each, {} natively ({way}){besides}", slope(ours), slope(plain));
     let verdict = if ours.slope_low > plain.slope_high {
         Verdict::Refuted
-    } else if ours.slope_high <= plain.slope * NO_MORE {
+    } else if ours.slope_high + kernel.unwrap_or(0.0) <= plain.slope * NO_MORE {
         Verdict::Confirmed
     } else {
         Verdict::Undecided
@@ -351,7 +357,7 @@ impl Walls<'_, '_> {
         };
         let rising =
             pair("used_bytes").filter(|(a, b)| !is_within_noise(a) && !is_within_noise(b));
-        let host = rising.map(|(a, b)| (a, b, "host memory"));
+        let host = rising.map(|(a, b)| (a, b, HOST_MEMORY));
         host.or_else(|| pair("pss_bytes").map(|(a, b)| (a, b, "PSS of the processes")))
     }
 

@@ -63,7 +63,7 @@ pub const SURFACE: &str = "The system calls that a sandbox's own processes made 
 
 /// Under the further workloads.
 pub const WORKLOADS: &str = "Medians with their 95 % interval, and below them the ratio to the \
-    baseline. Of a speed (MiB/s) the larger figure is the better one.";
+    baseline. Where it says speed (MiB/s), the larger figure is the better one.";
 
 /// Under a chart of ratios.
 pub const RATIOS: &str = "A dot is the ratio of medians to the baseline's, the line through it its \
@@ -71,7 +71,8 @@ pub const RATIOS: &str = "A dot is the ratio of medians to the baseline's, the l
 
 /// Under the chart of start storms.
 pub const STORM: &str = "Time from the first request until the last of them has written its first \
-    byte: median and 95 % interval, on two logarithmic axes. A line that rises by as much as the \
+    byte: median, and its 95 % interval where there are enough storms for one, on two logarithmic \
+    axes. A line that rises by as much as the \
     number does means that the starts wait for each other.";
 
 /// Under the noise floor.

@@ -64,7 +64,7 @@ pub fn figure(view: &View<'_>, workload: &str) -> Option<Figure> {
         .metrics(workload)
         .into_iter()
         .map(|metric| Row {
-            name: printable(metric),
+            name: named(view, workload, metric),
             points: compared(view, baseline, workload, metric),
         })
         .filter(|row| !row.points.is_empty())
@@ -75,6 +75,14 @@ pub fn figure(view: &View<'_>, workload: &str) -> Option<Figure> {
     let description = format!("Each metric as a multiple of {}", baseline.label);
     let same = format!("same as {}", baseline.label);
     factors(&rows, &description, &same)
+}
+
+/// A metric, and that more of it is better where it is.
+fn named(view: &View<'_>, workload: &str, metric: &str) -> String {
+    let mut cells = view.results.cells.iter();
+    let cell = cells.find(|cell| cell.workload == workload && cell.metric == metric);
+    let speed = cell.is_some_and(|cell| Unit::named(&cell.unit).more_is_better());
+    printable(metric) + if speed { " (speed)" } else { "" }
 }
 
 /// Each runtime compared with itself.

@@ -3,7 +3,7 @@
 use super::{Table, figures, plain, with, words};
 use crate::badge;
 use crate::gaps::Gap;
-use crate::units::{Unit, elapsed, float, whole};
+use crate::units::{Unit, elapsed, float, many, whole};
 use crate::view::{View, printable};
 
 /// The machine the figures belong to.
@@ -80,8 +80,8 @@ pub fn runtimes(view: &View<'_>) -> Table {
             name,
             plain(isolation),
             plain(version),
-            plain((mine().count() - warm_ups).to_string()),
-            plain(warm_ups.to_string()),
+            plain(many(mine().count() - warm_ups)),
+            plain(many(warm_ups)),
         ]);
     }
     table
