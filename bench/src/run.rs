@@ -148,6 +148,10 @@ pub fn run(
         cold,
         twice,
         program: &config.program,
+        emulates_guest_kernel: config
+            .virtualisation
+            .as_ref()
+            .is_some_and(|profile| profile.kind == VirtualisationKind::Emulated),
         profile: match config.extent {
             Extent::Blocks(count) => config.profile.with_blocks(count),
             Extent::Profile | Extent::Time(_) => config.profile,

@@ -39,7 +39,7 @@ const SAME_RATIO: f64 = 2.0;
 const HARDWARE_EXIT_NS: f64 = 3_000.0;
 /// From this on it has two, in ns: the outer one takes every exit, hands it to the
 /// inner one, and takes each privileged step of that one's answer as an exit
-/// again (Ben-Yehuda et al., *The Turtles Project*, OSDI 2010, section 3.3), so
+/// again (Ben-Yehuda et al., *The Turtles Project*, OSDI 2010: exit multiplication), so
 /// that one becomes many.
 const NESTED_EXIT_NS: f64 = 5_000.0;
 

@@ -70,6 +70,8 @@ pub struct Bench<'a> {
     pub twice: Option<usize>,
     /// The probe's path in the image.
     pub program: &'a str,
+    /// Whether this host's KVM emulates guest kernels.
+    pub emulates_guest_kernel: bool,
     pub profile: Profile,
     pub seed: u64,
     /// Time a workload may take in all, in place of the bounds of its profile.
