@@ -74,6 +74,7 @@ fn build() -> Result<(), Error> {
         return Err(Error::Target(target));
     }
     watch(&workspace);
+    order_text()?;
     let target_dir = PathBuf::from(variable("OUT_DIR")?).join("payload");
     let status = cargo(&workspace, &target, &target_dir)?.status().map_err(Error::Cargo)?;
     if !status.success() {
@@ -95,6 +96,18 @@ fn watch(workspace: &Path) {
     }
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/payload/elf.rs");
+}
+
+/// Has the linker put side by side what `bulkhead run` calls: written, and
+/// explained, by `examples/text-order.rs`. A linker that knows none of the names
+/// in it, because another compiler chose them, leaves everything where it is.
+fn order_text() -> Result<(), Error> {
+    let script = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("text-order.ld");
+    println!("cargo::rerun-if-changed={}", script.display());
+    if variable("PROFILE")? == "release" {
+        println!("cargo::rustc-link-arg-bin=bulkhead=-Wl,-T,{}", script.display());
+    }
+    Ok(())
 }
 
 /// The nested cargo.
