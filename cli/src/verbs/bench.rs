@@ -83,7 +83,7 @@ fn measure(
         earlier,
         program: "/probe".to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        command: std::env::args().collect(),
+        command: command_line(),
         image: task.image.to_owned(),
         image_digest: image.digest().to_string(),
         guest_kernel: kernel.as_deref().map(describe).transpose()?,
@@ -107,6 +107,13 @@ fn measure(
         return Ok(ExitCode::from(code::INTERRUPTED));
     }
     Ok(task.verdict(&results))
+}
+
+/// The command line, without the place where the program happens to be: results
+/// are made to be shown to others.
+fn command_line() -> Vec<String> {
+    let program = env!("CARGO_BIN_NAME").to_owned();
+    std::iter::once(program).chain(std::env::args().skip(1)).collect()
 }
 
 /// The runtimes asked for in one way or another. Peers are installed first, if

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Run {
     /// Version of bulkhead.
     pub tool_version: String,
-    /// The command line.
+    /// The command line, the program by its name.
     pub command: Vec<String>,
     /// Start, RFC 3339, UTC.
     pub started: String,
