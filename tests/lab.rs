@@ -304,6 +304,19 @@ pub fn processes_mentioning(word: &str) -> usize {
         .count()
 }
 
+/// The monitors of the sandboxes below `root`.
+pub fn monitors_below(root: &Path) -> Vec<String> {
+    let root = root.to_str().expect("utf-8");
+    let is_one = |line: &str| line.contains("microvm-monitor") && line.contains(root);
+    numeric_entries_of_proc()
+        .filter(|process| {
+            let line = fs::read(process.join("cmdline")).unwrap_or_default();
+            is_one(&String::from_utf8_lossy(&line))
+        })
+        .filter_map(|process| Some(process.file_name()?.to_str()?.to_owned()))
+        .collect()
+}
+
 fn numeric_entries_of_proc() -> impl Iterator<Item = PathBuf> {
     entries(Path::new("/proc")).into_iter().filter(|path| {
         path.file_name()

@@ -128,6 +128,7 @@ impl Context {
         let monitor = ["/proc/self/exe", MONITOR_VERB].map(OsString::from).into();
         let mut config = MicroVmConfig::new(self.root.clone(), monitor, kernel);
         config.entropy_device = !ours;
+        config.balloon = ours;
         config.root_disk = guest.root_disk;
         Ok(config)
     }

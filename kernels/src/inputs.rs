@@ -26,6 +26,8 @@ pub const PATCHES: &[Patch] = &[
     patch!("0010-ipv4-draw-ip-identifiers-when-first-needed.patch"),
     patch!("0011-x86-mm-leave-init-memory-alone-with-rodata-off.patch"),
     patch!("0012-mm-set-up-pages-without-asking-about-each.patch"),
+    patch!("0013-virtio_balloon-report-runs-of-128-KiB.patch"),
+    patch!("0014-block-show-virtio-pmem-as-a-disk.patch"),
 ];
 
 /// Changes whenever the way of building changes what is built.

@@ -4,6 +4,7 @@ mod advise;
 mod bench;
 mod continuing;
 mod crash;
+mod density;
 mod host;
 mod hostile_images;
 mod hostile_kernels;
@@ -79,6 +80,7 @@ pub fn all() -> Vec<Case> {
             killed_fills_are_collected,
         }
         MICROVM: pool { microvms_are_not_prepared_yet }
+        MICROVM: density { freed_memory_is_given_back, a_mapped_root_takes_no_guest_memory }
         NEITHER: hostile_images {
             paths_that_leave_the_root_are_refused,
             a_whiteout_of_the_root_is_refused,
