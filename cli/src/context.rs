@@ -8,7 +8,8 @@ use bulkhead_image::spec::{self, RunOptions};
 use bulkhead_image::{DiskLayout, Image, ImageRef, Store, builtin};
 use bulkhead_kernels::Catalogue;
 use bulkhead_microvm::foreign::{ForeignRuntime, Monitor};
-use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime, RootDisk};
+use bulkhead_microvm::snapshot::Snapshots;
+use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime, RootDisk, StartFrom};
 use bulkhead_runtime::{Bundle, Isolation, Runtime, state};
 
 use crate::args::{Global, PrivilegeArgs};
@@ -51,6 +52,16 @@ impl Context {
 
     pub fn kernels(&self) -> &Catalogue {
         &self.kernels
+    }
+
+    /// The templates: they belong to the images whose disks they need.
+    pub fn templates(&self) -> Snapshots {
+        Snapshots::in_dir(self.store.root().join("templates"))
+    }
+
+    /// The snapshots that have a name.
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots::in_dir(self.store.root().join("snapshots"))
     }
 
     /// An image by name or digest; the built-in one is made when first asked for.
@@ -113,7 +124,16 @@ impl Context {
     }
 
     fn microvm(&self, guest: Guest<'_>) -> Result<MicroVmRuntime, Failure> {
-        Ok(MicroVmRuntime::new(self.microvm_config(guest)?))
+        self.microvm_from(guest, StartFrom::Kernel)
+    }
+
+    /// The microVM's runtime, whose machines begin at `start`.
+    pub fn microvm_from(
+        &self,
+        guest: Guest<'_>,
+        start: StartFrom,
+    ) -> Result<MicroVmRuntime, Failure> {
+        Ok(MicroVmRuntime::new(MicroVmConfig { start, ..self.microvm_config(guest)? }))
     }
 
     fn microvm_config(&self, guest: Guest<'_>) -> Result<MicroVmConfig, Failure> {

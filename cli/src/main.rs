@@ -41,6 +41,8 @@ fn main() -> ExitCode {
         Verb::Image(verb) => verbs::image::run(&context, &verb),
         Verb::Kernel(verb) => verbs::kernel::run(&context, &verb),
         Verb::Pool(verb) => verbs::pool::run(&context, &verb),
+        Verb::Template(verb) => verbs::template::run(&context, &verb),
+        Verb::Snapshot(verb) => verbs::snapshot::run(&context, &verb),
         Verb::Bench(args) => verbs::bench::run(&context, &args),
         Verb::Report(args) => verbs::report::run(&args),
         Verb::Compare(args) => verbs::compare::run(&args),

@@ -35,15 +35,23 @@ pub enum Milestone {
     WorkloadExec = 3,
     /// PID 1 has seen the workload's exit.
     WorkloadExit = 4,
+    /// PID 1 of a machine that was saved has made itself its own.
+    Refreshed = 5,
 }
 
 impl Milestone {
     /// The milestone with this register value.
     #[must_use]
     pub fn from_register(value: u32) -> Option<Self> {
-        [Self::KernelDone, Self::AgentReady, Self::WorkloadExec, Self::WorkloadExit]
-            .into_iter()
-            .find(|milestone| *milestone as u32 == value)
+        [
+            Self::KernelDone,
+            Self::AgentReady,
+            Self::WorkloadExec,
+            Self::WorkloadExit,
+            Self::Refreshed,
+        ]
+        .into_iter()
+        .find(|milestone| *milestone as u32 == value)
     }
 }
 
@@ -92,10 +100,12 @@ pub enum BootStep {
     Protocol = 9,
     /// Bringing up the loopback interface.
     Loopback = 10,
+    /// Becoming a machine of its own, when it goes on from a snapshot.
+    Refresh = 11,
 }
 
 impl BootStep {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Scratch,
         Self::Socket,
         Self::Connect,
@@ -106,6 +116,7 @@ impl BootStep {
         Self::Version,
         Self::Protocol,
         Self::Loopback,
+        Self::Refresh,
     ];
 
     /// What was being done, as a phrase for an error message.
@@ -121,6 +132,7 @@ impl BootStep {
             Self::Poll => "waiting for events",
             Self::Version => "agreeing with the host on a protocol version",
             Self::Protocol => "understanding the host",
+            Self::Refresh => "taking up fresh randomness and the host's time",
             Self::Loopback => "bringing up the loopback interface",
         }
     }

@@ -179,7 +179,7 @@ fn run(process: Process, sandbox: Sandbox) -> Result<String, Failure> {
     });
     let mut out = Vec::new();
     Hello::OURS.put(&mut out);
-    let start = Start { process, sandbox: Some(sandbox) };
+    let start = Start { process, sandbox: Some(sandbox), fresh: None };
     put(&mut out, Kind::Start, &start).expect("fits");
     host.write_all(&out).expect("written");
     let outcome = listen(&mut host);

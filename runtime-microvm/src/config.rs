@@ -8,6 +8,7 @@ use bulkhead_runtime::Bundle;
 use serde::{Deserialize, Serialize};
 
 use crate::error::MicroVmError;
+use crate::snapshot::Snapshots;
 
 /// The least memory a guest kernel boots in, MiB.
 const LEAST_MEMORY_MIB: u32 = 32;
@@ -40,6 +41,18 @@ pub enum RootDisk {
     Pmem,
 }
 
+/// Where a machine begins.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum StartFrom {
+    /// At its kernel's first instruction.
+    #[default]
+    Kernel,
+    /// Where the template among these is that fits it; without one, at its kernel.
+    Template(Snapshots),
+    /// Where the snapshot in this directory is, and nowhere else.
+    Snapshot(PathBuf),
+}
+
 /// Settings of a [`crate::MicroVmRuntime`].
 #[derive(Debug, Clone)]
 pub struct MicroVmConfig {
@@ -56,6 +69,8 @@ pub struct MicroVmConfig {
     pub default_memory_mib: u32,
     /// How the guest is shown its root filesystem.
     pub root_disk: RootDisk,
+    /// Where machines begin.
+    pub start: StartFrom,
     /// Whether the guest kernel prints its messages.
     pub console: Console,
     /// How long a guest may take to boot; `None` for what suits this host's KVM.
@@ -80,6 +95,7 @@ impl MicroVmConfig {
             command_line: String::new(),
             default_memory_mib: 128,
             root_disk: RootDisk::default(),
+            start: StartFrom::default(),
             console: Console::default(),
             boot_timeout: None,
             entropy_device: true,

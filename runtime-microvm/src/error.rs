@@ -7,6 +7,7 @@ use bulkhead_runtime::{Error, Isolation, SandboxId};
 use crate::monitor::report::{GuestFailure, SetupFailure};
 use crate::session::SessionError;
 use crate::session::convert::ConvertError;
+use crate::snapshot::SnapshotError;
 
 /// Failure of a microVM.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,24 @@ pub enum MicroVmError {
     /// The monitor could not build the machine.
     #[error("the monitor could not build the machine")]
     NotCreated(#[source] SetupFailure),
+    /// The snapshot to go on from cannot be used.
+    #[error("cannot go on from a snapshot")]
+    Snapshot(#[from] SnapshotError),
+    /// The monitor could not save the machine.
+    #[error("the monitor could not save the machine")]
+    NotSaved(#[source] SetupFailure),
+    /// The guest did not come to rest.
+    #[error("the guest did not come to rest within {seconds} s, so it cannot be saved")]
+    NeverIdle {
+        /// How long it had.
+        seconds: u64,
+    },
+    /// The guest of a snapshot does not take up its work.
+    #[error("the guest of the snapshot did not answer within {seconds} s")]
+    NoAnswer {
+        /// How long it had.
+        seconds: u64,
+    },
     /// The guest failed.
     #[error("{0}")]
     Guest(GuestFailure),
@@ -49,6 +68,12 @@ pub enum MicroVmError {
         /// What it printed.
         stderr: String,
     },
+    /// The monitor was killed at an access to a file that it has mapped.
+    #[error(
+        "the machine's memory is gone: a file it is mapped from, its snapshot's or its kernel's, \
+         was cut off or cannot be read"
+    )]
+    MemoryLost,
     /// The bundle asks for what a microVM cannot do.
     #[error("the bundle cannot be run in a microVM")]
     Convert(#[from] ConvertError),

@@ -61,13 +61,22 @@ fn kvm_remedy(error: &KvmError) -> Missing {
     Missing { what: KVM_DEVICE.to_owned(), remedy: remedy.to_owned() }
 }
 
-/// Has `build` make a sandbox in a new directory under `root`; of one that
-/// cannot be made, nothing stays.
+/// As [`make`], for a runtime.
 pub fn create<S: Sandbox + 'static>(
     root: &Path,
     request: Create<'_>,
     build: impl FnOnce(Create<'_>, StateDir) -> Result<S, Error>,
 ) -> Result<Box<dyn Sandbox>, Error> {
+    Ok(Box::new(make(root, request, build)?))
+}
+
+/// Has `build` make a sandbox in a new directory under `root`; of one that
+/// cannot be made, nothing stays.
+pub fn make<S>(
+    root: &Path,
+    request: Create<'_>,
+    build: impl FnOnce(Create<'_>, StateDir) -> Result<S, Error>,
+) -> Result<S, Error> {
     if request.lifetime == Lifetime::Detached {
         return Err(Error::Unsupported {
             isolation: Isolation::MicroVm,
@@ -77,14 +86,10 @@ pub fn create<S: Sandbox + 'static>(
     let record = Record::creating(request.id, Isolation::MicroVm, request.lifetime);
     let dir = StateDir::create(root, &record)?;
     let path = dir.path().to_owned();
-    match build(request, dir) {
-        Ok(sandbox) => Ok(Box::new(sandbox)),
-        Err(error) => {
-            // The error at hand says more than one about the directory would.
-            drop(std::fs::remove_dir_all(path));
-            Err(error)
-        }
-    }
+    build(request, dir).inspect_err(|_| {
+        // The error at hand says more than one about the directory would.
+        drop(std::fs::remove_dir_all(path));
+    })
 }
 
 /// Removes the directory of `id`, if there is one.

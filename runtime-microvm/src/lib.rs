@@ -28,13 +28,16 @@ mod monitor_process;
 pub mod profile;
 mod runtime;
 mod sandbox;
+pub mod saving;
 pub mod session;
+pub mod snapshot;
+pub mod template;
 mod throttle;
 pub mod timeline;
 pub mod vcpu_loop;
 pub mod vhost_user;
 
-pub use config::{Console, MicroVmConfig, RootDisk};
+pub use config::{Console, MicroVmConfig, RootDisk, StartFrom};
 pub use error::MicroVmError;
 pub use monitor::monitor_main;
 pub use monitor::report::{Awaited, FailureKind, GuestFailure, SetupFailure};

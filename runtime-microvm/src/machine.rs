@@ -2,32 +2,35 @@
 //!
 //! What starts it, watches it and reports on it is `monitor/`.
 
+mod devices;
+mod persist;
+
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use serde::{Deserialize, Serialize};
+use kvm_bindings::CpuId;
 
 use crate::boot::command_line::KernelMessages;
 use crate::boot::{self, BootError, layout};
 use crate::config::RootDisk;
 use crate::devices::boot_timer::BootTimer;
-use crate::devices::bus::{MmioBus, MmioDevice};
+use crate::devices::bus::MmioBus;
 use crate::devices::ioapic::IoApic;
 use crate::devices::serial::Console;
-use crate::devices::virtio::VirtioDevice;
-use crate::devices::virtio::balloon::{Balloon, BalloonMetrics};
-use crate::devices::virtio::block::{Block, BlockMetrics};
-use crate::devices::virtio::disk::{DiskError, DiskImage};
-use crate::devices::virtio::mmio::MmioTransport;
-use crate::devices::virtio::pmem::{Pmem, PmemMetrics};
-use crate::devices::virtio::rng::{Rng, RngMetrics};
-use crate::devices::virtio::vsock::{Vsock, VsockError, VsockMetrics};
+use crate::devices::virtio::balloon::Balloon;
+use crate::devices::virtio::disk::DiskError;
+use crate::devices::virtio::persist::RestoreError;
+use crate::devices::virtio::rng::Rng;
+use crate::devices::virtio::vsock::{Vsock, VsockError};
 use crate::kvm::{
-    self, GuestRam, KvmError, MapError, MappedFile, MemoryError, StatsFd, System, Vcpu, Vm,
-    cpuid, map_ram,
+    GuestRam, KvmError, MapError, MemoryError, StatsFd, System, Vcpu, Vm, cpuid, map_ram,
 };
 use crate::timeline::SharedTimeline;
+
+pub use devices::{DeviceMetrics, Devices};
+use devices::{Root, Virtio};
+pub use persist::{MachineState, Saved};
 
 /// What the machine is to be.
 #[derive(Debug)]
@@ -95,6 +98,18 @@ pub enum MachineError {
     /// The host's side of vsock cannot be set up.
     #[error(transparent)]
     Vsock(#[from] VsockError),
+    /// A saved device does not fit.
+    #[error("cannot put the saved devices back")]
+    Restore(#[from] RestoreError),
+    /// The machine was saved on a host with another processor.
+    #[error(
+        "the machine was saved on another processor, or under another KVM (CPUID leaf {leaf:#x} \
+         differs)"
+    )]
+    OtherProcessor {
+        /// The first leaf that differs.
+        leaf: u32,
+    },
 }
 
 /// A machine, ready for its first instruction.
@@ -113,6 +128,9 @@ pub struct Machine {
     /// The command line, to recognise the kernel's log by.
     pub command_line: String,
     vm: Arc<Vm>,
+    io_apic: IoApic,
+    cpuid: CpuId,
+    msr_indices: Vec<u32>,
 }
 
 /// Where the accesses of the processor go.
@@ -124,82 +142,69 @@ pub struct Io {
     pub console: Option<Console>,
 }
 
-/// The virtio devices before they are plugged in.
-struct Virtio {
-    root: Option<Root>,
-    vsock: Vsock,
-    rng: Option<Rng>,
-    balloon: Option<Balloon>,
-}
-
-/// The root filesystem's disk, as one device or the other.
-enum Root {
-    Blk(Block),
-    Pmem(Pmem),
-}
-
-impl Root {
-    fn open(linux: &Linux, memory_mib: u32) -> Result<Self, MachineError> {
-        let image = DiskImage::open(&linux.disk)?;
-        Ok(match linux.root_disk {
-            RootDisk::Blk => Self::Blk(Block::new(image, "bulkhead-root")),
-            RootDisk::Pmem => {
-                let start = layout::above_memory(u64::from(memory_mib) << 20);
-                Self::Pmem(Pmem::new(MappedFile::new(&image.file, image.len, start)?))
-            }
-        })
-    }
-}
-
-/// The virtio devices of a Linux guest, shared between the processor's thread
-/// and the event loop.
-#[derive(Debug, Clone)]
-pub struct Devices {
-    block: Option<Arc<Mutex<MmioTransport<Block>>>>,
-    pmem: Option<Arc<Mutex<MmioTransport<Pmem>>>>,
-    /// The connections to the host.
-    pub vsock: Arc<Mutex<MmioTransport<Vsock>>>,
-    rng: Option<Arc<Mutex<MmioTransport<Rng>>>>,
-    balloon: Option<Arc<Mutex<MmioTransport<Balloon>>>>,
-}
-
-/// What the devices did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceMetrics {
-    /// The disk that is read.
-    pub block: BlockMetrics,
-    /// The disk that is mapped.
-    pub pmem: PmemMetrics,
-    /// The connections.
-    pub vsock: VsockMetrics,
-    /// The source of randomness.
-    pub rng: RngMetrics,
-    /// The memory given back.
-    pub balloon: BalloonMetrics,
-}
-
 impl Machine {
     /// Builds the machine.
-    ///
-    /// Memory slots come before the interrupt controller: afterwards each would
-    /// wait for the kernel (see [`Vm::set_memory`]).
     ///
     /// # Errors
     ///
     /// [`MachineError`].
     pub fn build(config: MachineConfig) -> Result<Self, MachineError> {
-        let system = System::open()?;
         let ram = Arc::new(map_ram(config.memory_mib)?);
-        let vm = Arc::new(system.create_vm()?);
-        vm.set_memory(&ram)?;
         let root = match &config.guest {
-            Guest::Linux(linux) => Some(Root::open(linux, config.memory_mib)?),
+            Guest::Linux(linux) => {
+                Some(Root::open(&linux.disk, linux.root_disk, config.memory_mib)?)
+            }
             Guest::Raw(_) | Guest::RawLong(_) => None,
         };
-        if let Some(Root::Pmem(pmem)) = &root {
+        let mut machine = Self::empty(ram, root.as_ref(), config.timeline, config.intel)?;
+        let ram = &machine.ram;
+        let entry = match config.guest {
+            Guest::Raw(code) => boot::raw(ram, &code)?,
+            Guest::RawLong(code) => boot::raw_long(ram, &code)?,
+            Guest::Linux(linux) => {
+                let messages = match &linux.console {
+                    Some(_) => KernelMessages::Serial,
+                    None => KernelMessages::Quiet,
+                };
+                if let Some(log) = linux.console {
+                    let line = machine.io_apic.line(layout::SERIAL_IRQ);
+                    machine.io.console = Some(Console::new(line, log));
+                }
+                let rng = linux.entropy_device.then(Rng::new);
+                let balloon = linux.balloon.then(Balloon::new);
+                let virtio = Virtio { root, vsock: linux.vsock, rng, balloon };
+                let count = machine.attach(virtio).count();
+                machine.command_line = boot::command_line::linux(
+                    messages,
+                    linux.root_disk,
+                    count,
+                    &linux.extra_command_line,
+                );
+                boot::linux(&machine.ram, &linux.kernel, &machine.command_line)?
+            }
+        };
+        machine.vcpu.prepare(&machine.cpuid, entry)?;
+        Ok(machine)
+    }
+
+    /// A machine with memory, a processor that has no state yet, and what any guest
+    /// has.
+    ///
+    /// Memory slots come before the interrupt controller: afterwards each would
+    /// wait for the kernel (see [`Vm::set_memory`]).
+    fn empty(
+        ram: Arc<GuestRam>,
+        root: Option<&Root>,
+        timeline: Arc<SharedTimeline>,
+        intel: bool,
+    ) -> Result<Self, MachineError> {
+        let system = System::open()?;
+        let vm = Arc::new(system.create_vm()?);
+        vm.set_memory(&ram)?;
+        if let Some(Root::Pmem(pmem)) = root {
             vm.set_read_only(&ram, pmem.file())?;
         }
-        if config.intel {
+        if intel {
             vm.set_tss_address()?;
         }
         vm.split_irqchip()?;
@@ -208,43 +213,28 @@ impl Machine {
         let mut io = Io { mmio: MmioBus::default(), console: None };
         let stats: Vec<StatsFd> = [vm.stats(), vcpu.stats()].into_iter().flatten().collect();
         let of_timer = stats.iter().filter_map(|fd| fd.try_clone().ok()).collect();
-        let timer = BootTimer::new(config.timeline, of_timer);
+        let timer = BootTimer::new(timeline, of_timer);
         io.mmio.insert(layout::BOOT_TIMER, Arc::new(Mutex::new(timer)));
-
-        let mut devices = None;
-        let mut command_line = String::new();
-        let entry = match config.guest {
-            Guest::Raw(code) => boot::raw(&ram, &code)?,
-            Guest::RawLong(code) => boot::raw_long(&ram, &code)?,
-            Guest::Linux(linux) => {
-                let messages = match &linux.console {
-                    Some(_) => KernelMessages::Serial,
-                    None => KernelMessages::Quiet,
-                };
-                if let Some(log) = linux.console {
-                    io.console = Some(Console::new(io_apic.line(layout::SERIAL_IRQ), log));
-                }
-                let rng = linux.entropy_device.then(Rng::new);
-                let balloon = linux.balloon.then(Balloon::new);
-                let virtio = Virtio { root, vsock: linux.vsock, rng, balloon };
-                let attached = Devices::attach(&mut io.mmio, &io_apic, &ram, virtio);
-                let count = attached.count();
-                devices = Some(attached);
-                command_line = boot::command_line::linux(
-                    messages,
-                    linux.root_disk,
-                    count,
-                    &linux.extra_command_line,
-                );
-                boot::linux(&ram, &linux.kernel, &command_line)?
-            }
-        };
-        io.mmio.insert(layout::IO_APIC, Arc::new(Mutex::new(io_apic)));
-
+        io.mmio.insert(layout::IO_APIC, Arc::new(Mutex::new(io_apic.clone())));
         let mut cpuid = system.supported_cpuid()?;
         cpuid::single_processor(&mut cpuid, system.has_tsc_deadline());
-        vcpu.prepare(&cpuid, entry)?;
-        Ok(Self { vcpu, io, ram, devices, stats, command_line, vm })
+        Ok(Self {
+            vcpu,
+            io,
+            ram,
+            devices: None,
+            stats,
+            command_line: String::new(),
+            vm,
+            io_apic,
+            cpuid,
+            msr_indices: system.msr_indices()?,
+        })
+    }
+
+    fn attach(&mut self, virtio: Virtio) -> &Devices {
+        let devices = Devices::attach(&mut self.io.mmio, &self.io_apic, &self.ram, virtio);
+        self.devices.insert(devices)
     }
 
     /// Keeps the VM and takes the processor and its accesses out, for the thread
@@ -257,6 +247,9 @@ impl Machine {
             stats: self.stats,
             command_line: self.command_line,
             vm: self.vm,
+            io_apic: self.io_apic,
+            cpuid: self.cpuid,
+            msr_indices: self.msr_indices,
         };
         (self.vcpu, self.io, rest)
     }
@@ -273,80 +266,9 @@ pub struct Rest {
     pub stats: Vec<StatsFd>,
     /// The command line.
     pub command_line: String,
-    #[expect(dead_code, reason = "keeps the VM alive")]
-    vm: Arc<kvm::Vm>,
-}
-
-impl Devices {
-    /// Number of virtio devices.
-    fn count(&self) -> u8 {
-        2 + u8::from(self.rng.is_some()) + u8::from(self.balloon.is_some())
-    }
-
-    /// Puts the devices on the bus, in the order the command line names them.
-    fn attach(
-        bus: &mut MmioBus,
-        io_apic: &IoApic,
-        ram: &Arc<GuestRam>,
-        virtio: Virtio,
-    ) -> Self {
-        let mut plug = Plug { bus, io_apic, ram, next: 0 };
-        let (block, pmem) = match virtio.root {
-            Some(Root::Blk(block)) => (Some(plug.in_next(block)), None),
-            Some(Root::Pmem(pmem)) => (None, Some(plug.in_next(pmem))),
-            None => (None, None),
-        };
-        Self {
-            block,
-            pmem,
-            vsock: plug.in_next(virtio.vsock),
-            rng: virtio.rng.map(|rng| plug.in_next(rng)),
-            balloon: virtio.balloon.map(|balloon| plug.in_next(balloon)),
-        }
-    }
-
-    /// What the devices did so far.
-    #[must_use]
-    pub fn metrics(&self) -> DeviceMetrics {
-        type Plugged<D> = Arc<Mutex<MmioTransport<D>>>;
-        fn of<D: VirtioDevice, M>(plugged: &Plugged<D>, metrics: impl Fn(&D) -> M) -> M {
-            metrics(plugged.lock().unwrap_or_else(PoisonError::into_inner).device())
-        }
-        fn of_any<D: VirtioDevice, M: Default>(
-            plugged: Option<&Plugged<D>>,
-            metrics: impl Fn(&D) -> M,
-        ) -> M {
-            plugged.map(|plugged| of(plugged, metrics)).unwrap_or_default()
-        }
-        DeviceMetrics {
-            block: of_any(self.block.as_ref(), Block::metrics),
-            pmem: of_any(self.pmem.as_ref(), Pmem::metrics),
-            vsock: of(&self.vsock, Vsock::metrics),
-            rng: of_any(self.rng.as_ref(), Rng::metrics),
-            balloon: of_any(self.balloon.as_ref(), Balloon::metrics),
-        }
-    }
-}
-
-/// Puts devices into one slot of the bus after the other.
-struct Plug<'a> {
-    bus: &'a mut MmioBus,
-    io_apic: &'a IoApic,
-    ram: &'a Arc<GuestRam>,
-    next: u8,
-}
-
-impl Plug<'_> {
-    fn in_next<D: VirtioDevice + 'static>(
-        &mut self,
-        device: D,
-    ) -> Arc<Mutex<MmioTransport<D>>> {
-        let line = self.io_apic.line(layout::virtio_irq(self.next));
-        let transport = MmioTransport::new(device, self.ram.clone(), line);
-        let shared = Arc::new(Mutex::new(transport));
-        let on_bus: Arc<Mutex<dyn MmioDevice>> = shared.clone();
-        self.bus.insert(layout::virtio_mmio(self.next), on_bus);
-        self.next += 1;
-        shared
-    }
+    /// Numbers of the MSRs that make up the processor's state.
+    pub msr_indices: Vec<u32>,
+    vm: Arc<Vm>,
+    io_apic: IoApic,
+    cpuid: CpuId,
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -14,7 +14,8 @@ use crate::error::{MicroVmError, io_error};
 use crate::kvm::StatsReader;
 use crate::monitor::channel::Channel;
 use crate::monitor::config::MonitorConfig;
-use crate::monitor::report::{GuestFailure, Report};
+use crate::monitor::report::{GuestFailure, NotSaved, Report, SavedFiles};
+use crate::monitor::request::Request;
 
 /// What the monitor prints, which is nothing unless it is broken.
 const STDERR: &str = "monitor.log";
@@ -78,7 +79,9 @@ impl MonitorProcess {
             Ok(Some((Report::Ended { failure: Some(failure), .. }, _))) => {
                 Err(MicroVmError::Guest(failure))
             }
-            Ok(Some((Report::Ended { .. }, _)) | None) => Err(self.died(state_dir)),
+            Ok(Some((Report::Ended { .. } | Report::Saved(_), _)) | None) => {
+                Err(self.died(state_dir))
+            }
             Err(error) => Err(io_error("understand the monitor")(error)),
         }
     }
@@ -115,8 +118,34 @@ impl MonitorProcess {
             Ok(Some((Report::NotCreated(failure), _))) => {
                 Err(MicroVmError::NotCreated(failure))
             }
-            Ok(Some((Report::Created, _)) | None) => Err(self.died(state_dir)),
+            Ok(Some((Report::Created | Report::Saved(_), _)) | None) => {
+                Err(self.died(state_dir))
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(io_error("understand the monitor")(error)),
+        }
+    }
+
+    /// Has the machine saved to these files, after which it goes on; `None` when its
+    /// processor has something to do just now.
+    pub fn save(
+        &mut self,
+        memory: &File,
+        state: &File,
+        state_dir: &Path,
+    ) -> Result<Option<SavedFiles>, MicroVmError> {
+        // A monitor that has just died is reported below.
+        drop(self.channel.send(&Request::Save, &[memory.as_fd(), state.as_fd()]));
+        match self.channel.receive::<Report>(true) {
+            Ok(Some((Report::Saved(Ok(files)), _))) => Ok(Some(files)),
+            Ok(Some((Report::Saved(Err(NotSaved::Busy)), _))) => Ok(None),
+            Ok(Some((Report::Saved(Err(NotSaved::Failed(failure))), _))) => {
+                Err(MicroVmError::NotSaved(failure))
+            }
+            Ok(Some((Report::Ended { failure: Some(failure), .. }, _))) => {
+                Err(MicroVmError::Guest(failure))
+            }
+            Ok(_) => Err(self.died(state_dir)),
             Err(error) => Err(io_error("understand the monitor")(error)),
         }
     }
@@ -124,6 +153,9 @@ impl MonitorProcess {
     fn died(&mut self, state_dir: &Path) -> MicroVmError {
         // It has closed the channel, which it does only by ending.
         let status = match self.child.wait() {
+            Ok(status) if status.signal() == Some(libc::SIGBUS) => {
+                return MicroVmError::MemoryLost;
+            }
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         };

@@ -9,7 +9,7 @@ use bulkhead_runtime::{
     Runtime, Sandbox, SandboxId, StateDir, Status, Timeline,
 };
 
-use crate::config::{Console, MicroVmConfig};
+use crate::config::{Console, MicroVmConfig, StartFrom};
 use crate::error::{MicroVmError, io_error, wall};
 use crate::hosting;
 use crate::leftovers;
@@ -18,6 +18,7 @@ use crate::monitor::config::{MonitorConfig, files};
 use crate::monitor_process::MonitorProcess;
 use crate::sandbox::{MicroVm, Parts};
 use crate::session::convert;
+use crate::template;
 use crate::throttle::CpuLimit;
 use crate::timeline::SharedTimeline;
 
@@ -42,7 +43,16 @@ impl MicroVmRuntime {
         Self { config }
     }
 
-    fn monitor_config(
+    /// The same runtime, which boots every machine.
+    pub(crate) fn booting(&self) -> Self {
+        Self { config: MicroVmConfig { start: StartFrom::Kernel, ..self.config.clone() } }
+    }
+
+    pub(crate) fn config(&self) -> &MicroVmConfig {
+        &self.config
+    }
+
+    pub(crate) fn monitor_config(
         &self,
         bundle: &Bundle,
         state_dir: &Path,
@@ -69,6 +79,8 @@ impl MicroVmRuntime {
                 },
             ),
             intel: flavour == KvmFlavour::Intel,
+            restore: None,
+            resumes: false,
             seccomp: self.config.seccomp,
         })
     }
@@ -81,12 +93,16 @@ impl MicroVmRuntime {
             .join(" ")
     }
 
-    fn build(&self, request: Create<'_>, dir: StateDir) -> Result<MicroVm, Error> {
+    pub(crate) fn build(&self, request: Create<'_>, dir: StateDir) -> Result<MicroVm, Error> {
         let Create { id, bundle, stdio, init, requested, .. } = request;
         let start = convert::workload(bundle, init, true)
             .map_err(|error| wall("reading the bundle")(error.into()))?;
-        let config =
+        let mut config =
             self.monitor_config(bundle, dir.path()).map_err(wall("preparing the microVM"))?;
+        let snapshot = template::choose(&self.config, &config)
+            .map_err(|error| wall("preparing the microVM")(error.into()))?;
+        config.resumes = snapshot.as_ref().is_some_and(|snapshot| snapshot.manifest.running);
+        config.restore = snapshot.map(|snapshot| snapshot.dir().to_owned());
         let shared = SharedTimeline::create(&dir.path().join(files::TIMELINE))
             .map_err(io_error("make the timeline"))
             .map_err(wall("preparing the microVM"))?;
@@ -105,6 +121,8 @@ impl MicroVmRuntime {
             listener,
             stdio,
             start,
+            resumes: config.resumes,
+            answer_within: config.restore.is_some().then_some(config.boot_timeout),
             shared,
             timeline: Timeline::starting_at(requested),
         })

@@ -1,5 +1,7 @@
 //! A microVM in the hands of the process that made it.
 
+mod save;
+
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
@@ -19,7 +21,7 @@ use crate::calling::{self, Call};
 use crate::error::{MicroVmError, io_error, session_error, wall};
 use crate::exec::Exec;
 use crate::monitor_process::{MachineEnd, MonitorProcess};
-use crate::session::{Session, SessionError, State, Wake, command_of};
+use crate::session::{Session, SessionError, State, Wake, command_of, fresh};
 use crate::timeline::SharedTimeline;
 
 /// What a new microVM is made of.
@@ -36,6 +38,11 @@ pub struct Parts {
     pub stdio: Stdio,
     /// What to run.
     pub start: Start,
+    /// Its workload runs already.
+    pub resumes: bool,
+    /// For a machine that goes on from a snapshot: how long its guest may take to
+    /// answer. It is not watched for a boot.
+    pub answer_within: Option<Duration>,
     /// The clocks the monitor stamps.
     pub shared: SharedTimeline,
     /// The clocks of this side.
@@ -51,6 +58,8 @@ pub struct MicroVm {
     listener: UnixListener,
     /// What `start` needs; gone once it was called.
     waiting: Option<(Stdio, Start)>,
+    resumes: bool,
+    answer_within: Option<Duration>,
     session: Option<Session>,
     /// Readable when the session or the monitor has news.
     news: Epoll,
@@ -72,6 +81,8 @@ impl MicroVm {
             monitor: Some(parts.monitor),
             listener: parts.listener,
             waiting: Some((parts.stdio, parts.start)),
+            resumes: parts.resumes,
+            answer_within: parts.answer_within,
             session: None,
             news,
             shared: parts.shared,
@@ -106,6 +117,15 @@ impl MicroVm {
                 Call::Interrupt => return Err(self.interrupted()),
             }
         }
+    }
+
+    /// From here on the workload runs.
+    fn go_on(&mut self, session: Session, step: &'static str) -> Result<(), Error> {
+        self.news
+            .add(session.event_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 1))
+            .map_err(|errno| wall(step)(io_error("watch the session")(errno)))?;
+        self.session = Some(session);
+        self.set_status(Status::Running)
     }
 
     fn interrupted(&self) -> Error {
@@ -147,25 +167,32 @@ impl Sandbox for MicroVm {
     fn start(&mut self, interrupt: Option<BorrowedFd<'_>>) -> Result<(), Error> {
         const STEP: &str = "starting the workload";
         let stream = self.accept(interrupt)?;
-        let Some((stdio, start)) = self.waiting.take() else {
+        let Some((stdio, mut start)) = self.waiting.take() else {
             return Err(self.not_running());
         };
         let command = command_of(&start);
-        let mut session = Session::new(stream, stdio).map_err(session_error(
-            &self.record.id,
-            &command,
-            STEP,
-        ))?;
-        match session.launch(start, None, interrupt) {
+        let failed = session_error(&self.record.id, &command, STEP);
+        if self.resumes {
+            let fresh = fresh().map_err(io_error("draw random bytes")).map_err(wall(STEP))?;
+            let session = Session::resumed(stream, stdio, &fresh).map_err(failed)?;
+            return self.go_on(session, STEP);
+        }
+        let mut session = Session::new(stream, stdio).map_err(failed)?;
+        let deadline = self.answer_within.and_then(|within| Instant::now().checked_add(within));
+        if self.answer_within.is_some() {
+            let fresh = fresh().map_err(io_error("draw random bytes"));
+            start.fresh = Some(fresh.map_err(wall(STEP))?);
+        }
+        match session.launch(start, deadline, interrupt) {
             Ok(Wake::Done) => {}
-            Ok(Wake::TimedOut | Wake::Other(_)) => return Err(self.interrupted()),
+            Ok(Wake::TimedOut) => {
+                let seconds = self.answer_within.unwrap_or_default().as_secs();
+                return Err(wall(STEP)(MicroVmError::NoAnswer { seconds }));
+            }
+            Ok(Wake::Other(_)) => return Err(self.interrupted()),
             Err(error) => return Err(self.explain(error, STEP, &command)),
         }
-        self.news
-            .add(session.event_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 1))
-            .map_err(|errno| wall(STEP)(io_error("watch the session")(errno)))?;
-        self.session = Some(session);
-        self.set_status(Status::Running)
+        self.go_on(session, STEP)
     }
 
     fn exec(&mut self, process: &Process, stdio: Stdio) -> Result<Box<dyn Sandbox>, Error> {

@@ -18,10 +18,10 @@ const AGENT_READY: usize = Clock::ALL.len();
 const COUNTERS: usize = AGENT_READY + 1;
 /// Clocks at which the counters are kept. Before the first instruction there is
 /// nothing to count, and at the exit they can be read directly.
-const COUNTED: [Clock; 2] = [Clock::KernelDone, Clock::WorkloadExec];
+const COUNTED: [Clock; 3] = [Clock::KernelDone, Clock::AgentReady, Clock::WorkloadExec];
 /// Most counters kept, those of the VM and of its processor together; KVM has
 /// some 70. With them the file still fits one page.
-const MAX_COUNTERS: usize = 250;
+const MAX_COUNTERS: usize = 160;
 /// Every slot.
 const SLOTS: usize = COUNTERS + COUNTED.len() * (1 + MAX_COUNTERS);
 /// Length of the file, bytes.

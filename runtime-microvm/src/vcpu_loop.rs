@@ -45,16 +45,17 @@ pub enum Ending {
 /// Runs the processor until the machine ends, or until it is interrupted by a
 /// signal after `stop` was set.
 pub fn run(vcpu: &mut Vcpu, io: &mut Io, ram: &GuestRam, stop: &AtomicBool) -> Ending {
-    run_with(vcpu, io, ram, stop, || {})
+    run_with(vcpu, io, ram, stop, |_| {})
 }
 
-/// As [`run`], and calls `interrupted` after each signal.
+/// As [`run`], and calls `interrupted` after each signal, when the processor is
+/// between two instructions and no access to a device is under way.
 pub fn run_with(
     vcpu: &mut Vcpu,
     io: &mut Io,
     ram: &GuestRam,
     stop: &AtomicBool,
-    mut interrupted: impl FnMut(),
+    mut interrupted: impl FnMut(&Vcpu),
 ) -> Ending {
     loop {
         if stop.load(Ordering::Acquire) {
@@ -62,7 +63,7 @@ pub fn run_with(
         }
         match step(vcpu, io) {
             None => {}
-            Some(Step::Interrupted) => interrupted(),
+            Some(Step::Interrupted) => interrupted(vcpu),
             Some(step) => return conclude(step, vcpu, ram),
         }
     }

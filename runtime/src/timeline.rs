@@ -52,12 +52,19 @@ pub enum Clock {
     Request,
     /// The root filesystem can be entered or attached.
     RootfsReady,
+    /// The memory of a saved machine is mapped (restored microVM only).
+    MemoryMapped,
+    /// Its processor and devices are as they were saved (restored microVM only).
+    StateRestored,
     /// Namespaces and cgroup are up, or VM, memory and devices are.
     SandboxCreated,
     /// The virtual CPU is about to execute its first instruction (microVM only).
     FirstGuestInstruction,
     /// The guest kernel has started PID 1 (microVM only).
     KernelDone,
+    /// PID 1 has taken up what to run, on fresh randomness and the host's time
+    /// (restored microVM only).
+    AgentReady,
     /// The workload has been exec'ed.
     WorkloadExec,
     /// The workload's first byte of output arrived on the host.
@@ -70,12 +77,15 @@ pub enum Clock {
 
 impl Clock {
     /// All clocks in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Request,
         Self::RootfsReady,
+        Self::MemoryMapped,
+        Self::StateRestored,
         Self::SandboxCreated,
         Self::FirstGuestInstruction,
         Self::KernelDone,
+        Self::AgentReady,
         Self::WorkloadExec,
         Self::FirstOutput,
         Self::ExitObserved,
@@ -88,9 +98,12 @@ impl Clock {
         match self {
             Self::Request => "request",
             Self::RootfsReady => "rootfs_ready",
+            Self::MemoryMapped => "memory_mapped",
+            Self::StateRestored => "state_restored",
             Self::SandboxCreated => "sandbox_created",
             Self::FirstGuestInstruction => "first_guest_instruction",
             Self::KernelDone => "kernel_done",
+            Self::AgentReady => "agent_ready",
             Self::WorkloadExec => "workload_exec",
             Self::FirstOutput => "first_output",
             Self::ExitObserved => "exit_observed",

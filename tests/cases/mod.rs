@@ -14,6 +14,7 @@ mod loads;
 mod pool;
 mod reports;
 mod scorecard;
+mod snapshots;
 mod tree;
 mod workload;
 
@@ -92,6 +93,12 @@ pub fn all() -> Vec<Case> {
             a_kernel_that_is_none_is_refused,
             a_kernel_that_does_not_boot_is_reported,
             a_missing_disk_is_reported,
+        }
+        MICROVM: snapshots {
+            clones_of_a_template_are_machines_of_their_own,
+            unusable_snapshots_are_refused_with_the_reason,
+            a_workload_goes_on_where_it_was_saved,
+            a_machine_whose_memory_is_cut_off_ends_with_the_reason,
         }
         NEITHER: host {
             doctor_says_what_is_here,

@@ -5,6 +5,7 @@ mod advise;
 mod bench;
 mod pool;
 mod run;
+mod snapshot;
 mod values;
 
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ pub use self::advise::{AdviseArgs, NeedsArgs, TrustArgs};
 pub use self::bench::{BenchArgs, BenchVerb, CustomArgs, StartChoice};
 pub use self::pool::{FillArgs, PoolVerb};
 pub use self::run::{PrivilegeArgs, RootDiskChoice, RunArgs, WallChoice};
+pub use self::snapshot::{MachineArgs, SnapshotVerb, TemplateVerb};
 use self::values::{memory, percent};
 
 /// Run one OCI image behind either of two walls, a namespace container or a KVM
@@ -78,6 +80,12 @@ pub enum Verb {
     /// Prepare sandboxes for runs to come, list and remove them
     #[command(subcommand)]
     Pool(PoolVerb),
+    /// Build, list and remove templates: microVMs that have booted and wait for work
+    #[command(subcommand)]
+    Template(TemplateVerb),
+    /// Keep microVMs under a name, to go on from them
+    #[command(subcommand)]
+    Snapshot(SnapshotVerb),
     /// Measure native, container and microVM side by side and write a report
     Bench(BenchArgs),
     /// Render a report again from saved results

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bulkhead_image::spec::RunOptions;
+use bulkhead_microvm::RootDisk;
 use bulkhead_runtime::{Isolation, SandboxId};
 use clap::{Args, ValueEnum, ValueHint};
 
@@ -18,6 +19,15 @@ pub enum RootDiskChoice {
     Blk,
     /// Memory, shared by all microVMs of an image and the host
     Pmem,
+}
+
+impl From<RootDiskChoice> for RootDisk {
+    fn from(choice: RootDiskChoice) -> Self {
+        match choice {
+            RootDiskChoice::Blk => Self::Blk,
+            RootDiskChoice::Pmem => Self::Pmem,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -62,12 +72,16 @@ pub struct RunArgs {
     /// How a microVM is shown its root filesystem
     #[arg(long, value_enum, default_value_t, value_name = "DEVICE")]
     pub root_disk: RootDiskChoice,
-    /// Make the sandbox from nothing, also where a prepared one waits (`bulkhead pool`)
+    /// Make the sandbox from nothing, also where a prepared one waits (`bulkhead pool`) or
+    /// a template would spare a microVM's boot
     #[arg(long)]
     pub cold: bool,
     /// Once the command runs, prepare sandboxes until K wait for runs like this one
     #[arg(long, value_name = "K")]
     pub warm_pool: Option<usize>,
+    /// Go on from a snapshot of a microVM instead of booting one
+    #[arg(long, value_name = "NAME", conflicts_with = "cold")]
+    pub from_snapshot: Option<String>,
     /// Write the named clocks of this run to a file, as JSON
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub timeline: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use bulkhead_microvm::template;
 use bulkhead_runtime::{Pool, state};
 
 use crate::args::GcArgs;
@@ -34,6 +35,15 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode, Failure> {
     if !args.dry_run {
         Pool::at(&context.root).sweep()?;
         context.store().collect_garbage()?;
+        context.snapshots().collect_garbage()?;
+    }
+    // After the images: a template goes with the disk it was made with.
+    for name in template::collect_garbage(&context.templates(), args.dry_run)? {
+        if args.output.is_json() {
+            found.push(serde_json::json!({ "id": name, "wall": "template" }));
+        } else {
+            stdout::line(format_args!("{name} (template)"))?;
+        }
     }
     if args.output.is_json() {
         stdout::json(&found)?;

@@ -12,3 +12,5 @@ pub mod kernel;
 pub mod pool;
 pub mod report;
 pub mod run;
+pub mod snapshot;
+pub mod template;

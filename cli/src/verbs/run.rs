@@ -7,14 +7,14 @@ use std::time::{Duration, Instant as Deadline};
 
 use bulkhead_image::Image;
 use bulkhead_image::spec::RunOptions;
-use bulkhead_microvm::RootDisk;
+use bulkhead_microvm::StartFrom;
 use bulkhead_runtime::{
-    Bundle, Clock, Create, Exit, Instant, Isolation, Sandbox, SandboxId, Signal, Stdio,
-    Timeline,
+    Bundle, Clock, Create, Exit, Instant, Isolation, Runtime, Sandbox, SandboxId, Signal,
+    Stdio, Timeline,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::args::{RootDiskChoice, RunArgs, WallChoice};
+use crate::args::{RunArgs, WallChoice};
 use crate::context::{Context, Guest};
 use crate::failure::{Failure, code};
 use crate::privileges;
@@ -32,7 +32,7 @@ pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<Exit
         WallChoice::Fixed(wall) => wall,
         WallChoice::Auto => advise::choose(context, &args.trust, args.limits.memory)?,
     };
-    let runtime = context.runtime(isolation, guest(args))?;
+    let runtime = runtime(context, args, isolation)?;
     if args.warm_pool.is_some() {
         pool::can_prepare(&*runtime)?;
     }
@@ -75,6 +75,36 @@ pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<Exit
     Ok(ExitCode::from(end.code()))
 }
 
+/// The runtime of a wall; a microVM begins where the command line says.
+fn runtime(
+    context: &Context,
+    args: &RunArgs,
+    isolation: Isolation,
+) -> Result<Box<dyn Runtime>, Failure> {
+    let start = match (&args.from_snapshot, args.cold) {
+        (Some(name), _) => from_snapshot(context, args, name)?,
+        (None, true) => StartFrom::Kernel,
+        (None, false) => StartFrom::Template(context.templates()),
+    };
+    match isolation {
+        Isolation::MicroVm => Ok(Box::new(context.microvm_from(guest(args), start)?)),
+        _ if args.from_snapshot.is_some() => {
+            Err(Failure::new("only a microVM can go on from a snapshot")
+                .hint("add --isolation microvm"))
+        }
+        other => context.runtime(other, guest(args)),
+    }
+}
+
+fn from_snapshot(context: &Context, args: &RunArgs, name: &str) -> Result<StartFrom, Failure> {
+    let snapshot = context.snapshots().open(name)?;
+    if snapshot.manifest.running && !args.command.is_empty() {
+        return Err(Failure::new("a workload runs in this snapshot; it takes no other")
+            .hint("leave the command out"));
+    }
+    Ok(StartFrom::Snapshot(snapshot.dir().to_owned()))
+}
+
 /// Has `count` sandboxes wait for runs like this one. The run itself does not fail
 /// when that does.
 fn top_up(pool: &Filling<'_>, bundle: &Bundle, count: usize) {
@@ -114,11 +144,7 @@ fn bundle(
 }
 
 fn guest(args: &RunArgs) -> Guest<'_> {
-    let root_disk = match args.root_disk {
-        RootDiskChoice::Blk => RootDisk::Blk,
-        RootDiskChoice::Pmem => RootDisk::Pmem,
-    };
-    Guest { kernel: args.kernel.as_deref(), root_disk }
+    Guest { kernel: args.kernel.as_deref(), root_disk: args.root_disk.into() }
 }
 
 /// An empty entrypoint is none, as with docker.

@@ -17,6 +17,7 @@ mod init;
 mod lookup;
 mod oom;
 mod path;
+mod refresh;
 mod sandbox;
 mod serve;
 mod session;

@@ -160,6 +160,7 @@ fn reason(end: End) -> PowerOff {
         End::Unconnected(errno) | End::Broken(errno) => failed(BootStep::Connect, errno),
         End::Protocol(ProtocolError::Version(_)) => failed(BootStep::Version, Errno(0)),
         End::Protocol(_) => failed(BootStep::Protocol, Errno(0)),
+        End::Stale(errno) => failed(BootStep::Refresh, errno),
     }
 }
 

@@ -5,12 +5,13 @@ use core::ffi::{c_int, c_short};
 
 use super::device::Device;
 use super::oom;
+use super::refresh::refresh;
 use super::spawn::{self, Streams, failed};
 use super::streams::{Outbox, OutputPipe, StdinPipe};
 use super::sys::{self, Clone, Errno, Fd};
 use crate::protocol::{
-    Decoder, Exited, Failure, FromHost, Hello, Kind, Output, ProtocolError, Start, Step, put,
-    put_empty,
+    Decoder, Exited, Failure, Fresh, FromHost, Hello, Kind, Output, ProtocolError, Start, Step,
+    put, put_empty,
 };
 use crate::timer::Milestone;
 
@@ -25,6 +26,8 @@ pub enum End {
     Broken(Errno),
     /// The host does not speak this protocol.
     Protocol(ProtocolError),
+    /// The machine could not be made one of its own, so it must not go on.
+    Stale(Errno),
 }
 
 /// What the agent has to know of a session's progress.
@@ -166,6 +169,13 @@ impl Session {
         self.phase = Phase::Over;
     }
 
+    /// Does what a machine from a snapshot has to do first.
+    fn refresh(&self, fresh: &Fresh) -> Result<(), Failure> {
+        refresh(fresh)?;
+        self.device.reached(Milestone::Refreshed);
+        Ok(())
+    }
+
     fn receive(&mut self, input: &mut Vec<u8>, joinable: bool) -> Result<Option<Event>, End> {
         input.clear();
         let most = input.capacity();
@@ -180,11 +190,14 @@ impl Session {
         while let Some(frame) = self.decoder.next(&mut bytes).map_err(End::Protocol)? {
             match FromHost::parse(frame).map_err(End::Protocol)? {
                 FromHost::Hello(_) => {}
+                FromHost::Refresh(fresh) => self.refresh(&fresh).map_err(stale)?,
                 FromHost::Start(start) => {
                     if !matches!(self.phase, Phase::Idle) {
                         return Err(End::Protocol(ProtocolError::Unexpected(Kind::Start)));
                     }
-                    match begin(&start, joinable) {
+                    let refreshed =
+                        start.fresh.as_ref().map_or(Ok(()), |fresh| self.refresh(fresh));
+                    match refreshed.and_then(|()| begin(&start, joinable)) {
                         Ok(running) => {
                             self.device.reached(Milestone::WorkloadExec);
                             put_empty(self.outbox.frames(), Kind::Started);
@@ -205,6 +218,13 @@ impl Session {
             }
         }
         Ok(event)
+    }
+}
+
+fn stale(failure: Failure) -> End {
+    match failure {
+        Failure::Setup { errno, .. } => End::Stale(Errno(errno)),
+        _ => End::Stale(Errno::INVAL),
     }
 }
 
@@ -241,7 +261,10 @@ impl Running {
                 let output = credit.output.ok_or(ProtocolError::Unexpected(Kind::Credit))?;
                 self.output(output).grant(credit.bytes);
             }
-            FromHost::Signal(_) | FromHost::Hello(_) | FromHost::Start(_) => {}
+            FromHost::Signal(_)
+            | FromHost::Hello(_)
+            | FromHost::Start(_)
+            | FromHost::Refresh(_) => {}
         }
         Ok(())
     }

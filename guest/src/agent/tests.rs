@@ -60,7 +60,7 @@ impl Host {
 
     fn start_process(process: Process, sandbox: Sandbox) -> Self {
         let mut host = Self::new();
-        let start = Start { process, sandbox: Some(sandbox) };
+        let start = Start { process, sandbox: Some(sandbox), fresh: None };
         host.send(|out| put(out, Kind::Start, &start).unwrap());
         host
     }
@@ -318,7 +318,7 @@ fn nonsense_ends_the_machine() {
 #[test]
 fn a_second_start_is_refused() {
     let mut host = Host::start(&["sleep", "1000"]);
-    let start = Start { process: process(&["true"]), sandbox: None };
+    let start = Start { process: process(&["true"]), sandbox: None, fresh: None };
     host.send(|out| put(out, Kind::Start, &start).unwrap());
     let refused = PowerOff::Failed { step: BootStep::Protocol, errno: 0 };
     assert_eq!(host.agent.take().unwrap().join().unwrap(), refused);

@@ -7,7 +7,7 @@ use core::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, HEADER_LEN, Kind, ProtocolError, Start, VERSION};
+use super::{Frame, Fresh, HEADER_LEN, Kind, ProtocolError, Start, VERSION};
 
 /// First frame in each direction. Its layout never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +79,10 @@ pub enum Failure {
 /// that name in the [`Start`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
+    /// Giving the kernel fresh randomness.
+    Randomness,
+    /// Setting the clock.
+    SetClock,
     /// Making the pipes of the standard streams.
     Streams,
     /// Making the process.
@@ -140,6 +144,8 @@ pub enum FromHost<'a> {
     CloseOutput(Output),
     /// Room on an output.
     Credit(Credit),
+    /// The machine goes on from a snapshot.
+    Refresh(Fresh),
 }
 
 impl<'a> FromHost<'a> {
@@ -157,6 +163,7 @@ impl<'a> FromHost<'a> {
             Kind::Signal => Self::Signal(structured(frame)?),
             Kind::CloseOutput => Self::CloseOutput(structured(frame)?),
             Kind::Credit => Self::Credit(structured(frame)?),
+            Kind::Refresh => Self::Refresh(structured(frame)?),
             kind => return Err(ProtocolError::Unexpected(kind)),
         })
     }
@@ -266,6 +273,8 @@ pub(crate) fn stream_header(kind: Kind, len: usize) -> [u8; HEADER_LEN] {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Randomness => "giving the kernel fresh randomness",
+            Self::SetClock => "setting the clock",
             Self::Streams => "making the pipes of the standard streams",
             Self::Clone => "making the process",
             Self::Session => "starting a session",
@@ -313,6 +322,7 @@ mod tests {
             uid: u32,
             groups in vec(any::<u32>(), 0..5),
             hostname in proptest::option::of("[a-z]{1,9}"),
+            fresh in proptest::option::of(any::<([u8; 32], i64, i64)>()),
         ) {
             let process = Process {
                 args: CStrings::from_texts(&args).unwrap(),
@@ -323,7 +333,12 @@ mod tests {
             };
             let hostname = hostname.map(|name| alloc::ffi::CString::new(name).unwrap());
             let sandbox = Some(Sandbox { hostname, ..Sandbox::default() });
-            let start = Start { process, sandbox };
+            let fresh = fresh.map(|(entropy, seconds, nanoseconds)| Fresh {
+                entropy,
+                seconds,
+                nanoseconds,
+            });
+            let start = Start { process, sandbox, fresh };
             let mut wire = Vec::new();
             put(&mut wire, Kind::Start, &start).unwrap();
             one_frame(&wire, |frame| match FromHost::parse(frame) {
@@ -334,7 +349,7 @@ mod tests {
 
         #[test]
         fn garbage_in_a_frame_does_not_panic(
-            kind in 1_u8..=12,
+            kind in 1_u8..=13,
             payload in vec(any::<u8>(), 0..200),
         ) {
             let kind = Kind::from_wire(kind).unwrap();

@@ -18,6 +18,10 @@
 //! the workload; its end ends the machine. Further processes each get a
 //! connection from the host to [`EXEC_PORT`] in the guest; its end kills them.
 //!
+//! A machine that goes on from a snapshot has said its [`Hello`] already, to another
+//! host. One that waited for a [`Start`] gets it with what is [`Fresh`]; one whose
+//! process runs gets that in a frame of its own.
+//!
 //! A frame is a kind (`u8`), a length (`u32`, little endian) and a payload:
 //! raw bytes for the streams, postcard for everything else. Each stream has a
 //! window: its sender may have that many bytes on the way and gets more by
@@ -35,7 +39,7 @@ pub use decoder::{Decoder, Frame};
 pub use message::{
     Credit, Exited, Failure, FromGuest, FromHost, Hello, Output, Step, put, put_empty, put_raw,
 };
-pub use spec::{Capabilities, Device, Mount, Process, Rlimit, Sandbox, Start};
+pub use spec::{Capabilities, Device, Fresh, Mount, Process, Rlimit, Sandbox, Start};
 
 use core::fmt;
 
@@ -43,7 +47,7 @@ pub(crate) use message::stream_header;
 
 /// Version of this protocol. Both sides come from one build, except when a
 /// disk was made by an earlier one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The host's context id on vsock (`VMADDR_CID_HOST`, linux/vm_sockets.h).
 pub const HOST_CID: u32 = libc::VMADDR_CID_HOST;
@@ -101,10 +105,12 @@ pub enum Kind {
     Stderr = 11,
     /// Guest: how the process ended; nothing follows.
     Exited = 12,
+    /// Host: the machine goes on from a snapshot, with the process that runs.
+    Refresh = 13,
 }
 
 impl Kind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Hello,
         Self::Start,
         Self::Stdin,
@@ -117,6 +123,7 @@ impl Kind {
         Self::Stdout,
         Self::Stderr,
         Self::Exited,
+        Self::Refresh,
     ];
 
     fn from_wire(byte: u8) -> Option<Self> {

@@ -15,6 +15,19 @@ pub struct Start {
     pub process: Process,
     /// What to build around it; `None` to join the sandbox that is there.
     pub sandbox: Option<Sandbox>,
+    /// For a machine that goes on from a snapshot, and is not the only one that does.
+    pub fresh: Option<Fresh>,
+}
+
+/// What tells a machine from the one it was saved from and from its clones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fresh {
+    /// Random bytes nobody else has: from them the kernel's own randomness begins anew.
+    pub entropy: [u8; 32],
+    /// The host's time, seconds since 1970.
+    pub seconds: i64,
+    /// And nanoseconds.
+    pub nanoseconds: i64,
 }
 
 /// A process (runtime-spec, "Process").

@@ -75,6 +75,7 @@ impl MmioDevice for BootTimer {
                 match Milestone::from_register(value)? {
                     Milestone::KernelDone => self.milestone(Clock::KernelDone),
                     Milestone::AgentReady => self.timeline.agent_ready(),
+                    Milestone::Refreshed => self.milestone(Clock::AgentReady),
                     Milestone::WorkloadExec => self.milestone(Clock::WorkloadExec),
                     // The session carries the exit itself, with its status.
                     Milestone::WorkloadExit => {}

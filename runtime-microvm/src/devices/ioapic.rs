@@ -6,6 +6,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
+
 use super::GuestEnd;
 use super::bus::MmioDevice;
 use crate::boot::layout::LOCAL_APIC;
@@ -51,11 +53,13 @@ pub struct IoApic {
 }
 
 struct Inner {
-    state: Mutex<State>,
+    state: Mutex<IoApicState>,
     sink: Arc<dyn MsiSink>,
 }
 
-struct State {
+/// Its registers, and what waits for them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IoApicState {
     select: u8,
     id: u32,
     entries: [u64; PINS as usize],
@@ -87,8 +91,21 @@ impl IoApic {
     /// An I/O APIC with every pin masked, as after reset.
     #[must_use]
     pub fn new(sink: Arc<dyn MsiSink>) -> Self {
-        let state = State { select: 0, id: 0, entries: [MASKED; PINS as usize], pending: 0 };
+        let entries = [MASKED; PINS as usize];
+        let state = IoApicState { select: 0, id: 0, entries, pending: 0 };
         Self { inner: Arc::new(Inner { state: Mutex::new(state), sink }) }
+    }
+
+    /// The state now.
+    #[must_use]
+    pub fn save(&self) -> IoApicState {
+        self.lock().clone()
+    }
+
+    /// Takes over a state. An edge that was sent is in the local APIC, and not sent
+    /// again.
+    pub fn restore(&self, state: &IoApicState) {
+        *self.lock() = state.clone();
     }
 
     /// The line into `pin`; edges into a pin that does not exist are lost.
@@ -154,7 +171,7 @@ impl IoApic {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, IoApicState> {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

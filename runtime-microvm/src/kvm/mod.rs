@@ -5,12 +5,14 @@
 
 pub mod cpuid;
 mod mapped_file;
+mod state;
 mod stats;
 mod system;
 mod vcpu;
 mod vm;
 
 pub use mapped_file::{MapError, MappedFile};
+pub use state::{VcpuState, VmClock};
 pub use stats::{StatsFd, StatsReader};
 pub use system::{KVM_DEVICE, System};
 pub use vcpu::{Entry, Fault, Vcpu};
@@ -28,6 +30,12 @@ pub enum KvmError {
         /// What the kernel said.
         found: i32,
     },
+    /// The time-stamp counter is behind that of a saved processor.
+    #[error(
+        "the host's time-stamp counter has begun again since the machine was saved, and this \
+         KVM cannot set the guest's"
+    )]
+    TscWentBack,
     /// An ioctl failed.
     #[error("KVM cannot {action}")]
     Ioctl {

@@ -51,6 +51,16 @@ impl System {
             .map_err(failed("list the CPU features of guests"))
     }
 
+    /// The numbers of the MSRs that make up a processor's state.
+    ///
+    /// # Errors
+    ///
+    /// [`KvmError::Ioctl`].
+    pub fn msr_indices(&self) -> Result<Vec<u32>, KvmError> {
+        let list = self.kvm.get_msr_index_list().map_err(failed("list the MSRs of guests"))?;
+        Ok(list.as_slice().to_vec())
+    }
+
     /// Whether the local APIC's timer has a TSC-deadline mode.
     #[must_use]
     pub fn has_tsc_deadline(&self) -> bool {

@@ -66,7 +66,7 @@ pub struct Fault {
 /// The virtual CPU of a VM.
 #[derive(Debug)]
 pub struct Vcpu {
-    fd: VcpuFd,
+    pub(super) fd: VcpuFd,
 }
 
 impl Vcpu {

@@ -67,7 +67,7 @@ pub fn map_ram(mib: u32) -> Result<GuestRam, MemoryError> {
 /// A VM.
 #[derive(Debug)]
 pub struct Vm {
-    fd: VmFd,
+    pub(super) fd: VmFd,
 }
 
 impl Vm {

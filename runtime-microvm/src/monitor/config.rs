@@ -37,6 +37,10 @@ pub struct MonitorConfig {
     pub boot_timeout: Duration,
     /// The host's processors are Intel's.
     pub intel: bool,
+    /// The directory of the snapshot to go on from, instead of booting the kernel.
+    pub restore: Option<PathBuf>,
+    /// A workload runs in that already.
+    pub resumes: bool,
     /// Give up every system call the monitor does not need.
     pub seccomp: bool,
 }
@@ -45,6 +49,8 @@ pub struct MonitorConfig {
 pub mod files {
     /// The clocks, see [`crate::timeline`].
     pub const TIMELINE: &str = "timeline";
+    /// Where other processes than the creator ask for something.
+    pub const CONTROL: &str = "control";
     /// The host's side of vsock.
     pub const VSOCK: &str = "vsock";
     /// What the guest's serial port printed.

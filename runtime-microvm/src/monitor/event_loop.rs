@@ -15,9 +15,10 @@ use seccompiler::BpfProgram;
 
 use super::channel::Channel;
 use super::config::{MonitorConfig, files};
+use super::control::Control;
 use super::processor::Processor;
 use super::report::{Awaited, FailureKind, GuestFailure, Report};
-use super::{MonitorError, process};
+use super::{MonitorError, process, request};
 use crate::devices::virtio::vsock::FIRST_TOKEN;
 use crate::guest_log;
 use crate::machine::{Devices, Rest};
@@ -29,6 +30,8 @@ const CHANNEL: u64 = 0;
 const ENDED: u64 = 1;
 const WATCHDOG: u64 = 2;
 const SIGNALS: u64 = 3;
+const CONTROL: u64 = 4;
+const CALLER: u64 = 5;
 /// Sent when the thread that started us dies; whether its process died too is
 /// looked at then.
 const PARENT_DEATH: Signal = Signal::SIGUSR2;
@@ -84,6 +87,7 @@ fn has_lost(parent: i32) -> bool {
 /// Runs until the machine or the parent ends.
 pub fn run(
     watched: &Watched<'_>,
+    mut control: Control,
     rest: &Rest,
     epoll: &Epoll,
     filter: Option<BpfProgram>,
@@ -95,6 +99,9 @@ pub fn run(
     .map_err(|errno| process("make the watchdog")(errno.into()))?;
     arm(&timer, watched.config.boot_timeout).map_err(process("start the watchdog"))?;
     watch(epoll, watched, &timer).map_err(process("watch its descriptors"))?;
+    control
+        .watch(epoll, CONTROL)
+        .map_err(|errno| process("watch its descriptors")(errno.into()))?;
     if let Some(filter) = filter {
         seccompiler::apply_filter(&filter).map_err(MonitorError::Seccomp)?;
     }
@@ -108,8 +115,19 @@ pub fn run(
         };
         for event in &events[..ready] {
             match event.data() {
-                // It sends nothing: this is its end.
-                CHANNEL => exit(0),
+                CHANNEL => {
+                    // Its end is ours.
+                    if request::serve(watched.channel, watched, rest) {
+                        exit(0);
+                    }
+                }
+                CONTROL => control.accept(epoll, CALLER),
+                CALLER => {
+                    let hung_up = |caller: &Channel| request::serve(caller, watched, rest);
+                    if control.caller().is_none_or(hung_up) {
+                        control.hang_up();
+                    }
+                }
                 SIGNALS => {
                     let _ = watched.signals.read_signal();
                     if has_lost(watched.config.parent) {
@@ -147,7 +165,10 @@ fn arm(timer: &TimerFd, timeout: Duration) -> io::Result<()> {
 
 /// What the guest should have reached by now and has not.
 fn overdue(watched: &Watched<'_>) -> Option<Awaited> {
-    if watched.timeline.get(Clock::KernelDone).is_none() {
+    if watched.config.restore.is_some() {
+        // It was ready when it was saved; who sends it work looks after the answer.
+        None
+    } else if watched.timeline.get(Clock::KernelDone).is_none() {
         Some(Awaited::Kernel)
     } else if watched.timeline.agent_ready_at().is_none() {
         Some(Awaited::Agent)

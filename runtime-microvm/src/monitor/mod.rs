@@ -6,11 +6,14 @@
 
 pub(crate) mod channel;
 pub(crate) mod config;
+pub(crate) mod control;
 mod event_loop;
 pub(crate) mod kick;
+mod pause;
 mod processor;
 mod raw;
 pub(crate) mod report;
+pub(crate) mod request;
 mod seccomp;
 
 use std::error::Error as _;
@@ -18,7 +21,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -26,7 +29,8 @@ use bulkhead_runtime::Clock;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
 use crate::devices::virtio::vsock::Vsock;
-use crate::machine::{Guest, Linux, Machine, MachineConfig, MachineError};
+use crate::machine::{Guest, Linux, Machine, MachineConfig, MachineError, Saved};
+use crate::snapshot::{self, Snapshot, SnapshotError};
 use crate::timeline::SharedTimeline;
 use channel::Channel;
 use config::{MonitorConfig, files};
@@ -48,6 +52,9 @@ enum MonitorError {
     /// The machine could not be built.
     #[error(transparent)]
     Machine(#[from] MachineError),
+    /// The snapshot it goes on from cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// The system-call filter could not be made or loaded.
     #[error("cannot load the system-call filter")]
     Seccomp(#[source] seccompiler::Error),
@@ -126,7 +133,10 @@ fn run(channel: &Channel) -> Result<(), MonitorError> {
         .map_err(process("map the timeline"))?;
     let timeline = Arc::new(timeline);
 
-    let machine = build(&config, &timeline, &epoll)?;
+    let machine = match &config.restore {
+        Some(dir) => restore(dir, &config, &timeline, &epoll)?,
+        None => build(&config, &timeline, &epoll)?,
+    };
     timeline.mark(Clock::SandboxCreated);
     give_up_capabilities()?;
     let (vcpu, io, rest) = machine.split();
@@ -138,6 +148,8 @@ fn run(channel: &Channel) -> Result<(), MonitorError> {
 
     let fds: Vec<_> = rest.stats.iter().map(AsFd::as_fd).collect();
     channel.send(&Report::Created, &fds).map_err(process("report to the caller"))?;
+    let control =
+        control::Control::listen(&config.state_dir).map_err(process("listen for requests"))?;
     let watched = event_loop::Watched {
         channel,
         processor: &processor,
@@ -145,7 +157,7 @@ fn run(channel: &Channel) -> Result<(), MonitorError> {
         signals,
         config: &config,
     };
-    event_loop::run(&watched, &rest, &epoll, own_filter)
+    event_loop::run(&watched, control, &rest, &epoll, own_filter)
 }
 
 /// Everything is open: from here on a guest that broke out of its machine would
@@ -169,8 +181,7 @@ fn build(
         .then(|| std::fs::File::create(config.state_dir.join(files::CONSOLE)))
         .transpose()
         .map_err(process("make the console log"))?;
-    let vsock = Vsock::new(config.state_dir.join(files::VSOCK), epoll.clone())
-        .map_err(MachineError::from)?;
+    let vsock = vsock(config, epoll)?;
     let machine = Machine::build(MachineConfig {
         memory_mib: config.memory_mib,
         guest: Guest::Linux(Box::new(Linux {
@@ -186,5 +197,33 @@ fn build(
         timeline: timeline.clone(),
         intel: config.intel,
     })?;
+    Ok(machine)
+}
+
+fn vsock(config: &MonitorConfig, epoll: &Arc<Epoll>) -> Result<Vsock, MachineError> {
+    Ok(Vsock::new(config.state_dir.join(files::VSOCK), epoll.clone())?)
+}
+
+/// Goes on from the snapshot in `dir`, which the process that started us has
+/// compared with what it wants.
+fn restore(
+    dir: &Path,
+    config: &MonitorConfig,
+    timeline: &Arc<SharedTimeline>,
+    epoll: &Arc<Epoll>,
+) -> Result<Machine, MonitorError> {
+    let snapshot = Snapshot::open(dir)?;
+    let ram = snapshot::map(&snapshot.memory(), &snapshot.manifest.memory, config.memory_mib)?;
+    timeline.mark(Clock::MemoryMapped);
+    let machine = Machine::restore(Saved {
+        ram,
+        memory_mib: config.memory_mib,
+        state: snapshot.machine()?,
+        disk: config.disk.clone(),
+        vsock: vsock(config, epoll)?,
+        timeline: timeline.clone(),
+        intel: config.intel,
+    })?;
+    timeline.mark(Clock::StateRestored);
     Ok(machine)
 }

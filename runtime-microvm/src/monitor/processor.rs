@@ -12,7 +12,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use seccompiler::BpfProgram;
 
 use super::kick;
-use crate::kvm::{GuestRam, Vcpu};
+use super::pause::Pause;
+use crate::kvm::{GuestRam, KvmError, Vcpu, VcpuState};
 use crate::machine::Io;
 use crate::throttle::{CpuLimit, Throttle};
 use crate::timeline::SharedTimeline;
@@ -31,6 +32,7 @@ pub struct Processor {
 struct Shared {
     stop: AtomicBool,
     thread: std::sync::OnceLock<kick::Thread>,
+    pause: Pause,
     ended: EventFd,
     ending: Mutex<Option<Ending>>,
 }
@@ -57,6 +59,7 @@ pub fn start(
     let shared = Arc::new(Shared {
         stop: AtomicBool::new(false),
         thread: std::sync::OnceLock::new(),
+        pause: Pause::default(),
         ended: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
         ending: Mutex::new(None),
     });
@@ -68,7 +71,8 @@ pub fn start(
             Err(reason) => Ending::UnexpectedExit(reason),
             Ok(mut throttle) => {
                 timeline.mark(Clock::FirstGuestInstruction);
-                vcpu_loop::run_with(&mut vcpu, &mut io, &ram, &shared.stop, || {
+                vcpu_loop::run_with(&mut vcpu, &mut io, &ram, &shared.stop, |vcpu| {
+                    shared.pause.stop_here(vcpu);
                     if let Some(throttle) = &mut throttle {
                         throttle.pause();
                     }
@@ -122,6 +126,27 @@ impl Processor {
     /// How the machine ended, once it has.
     pub fn ending(&self) -> Option<Ending> {
         self.shared.ending.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Holds the processor between two instructions as long as `use_it` has its state;
+    /// `None` when the machine ended first.
+    pub fn pause<T>(
+        &self,
+        msr_indices: &[u32],
+        use_it: impl FnOnce(Result<VcpuState, KvmError>) -> T,
+    ) -> Option<T> {
+        let thread = self.shared.thread.get()?;
+        let state = self.shared.pause.ask(msr_indices, || {
+            thread.kick();
+            !self.has_ended()
+        })?;
+        let outcome = use_it(state);
+        self.shared.pause.release();
+        Some(outcome)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.shared.ending.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Asks the processor to stop. A signal that arrives just before `KVM_RUN`

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::config::MonitorConfig;
 use crate::kvm::Fault;
 use crate::machine::DeviceMetrics;
 use crate::vcpu_loop::Ending;
@@ -16,6 +17,8 @@ pub enum Report {
     Created,
     /// The machine could not be built.
     NotCreated(SetupFailure),
+    /// What became of [`super::request::Request::Save`].
+    Saved(Result<SavedFiles, NotSaved>),
     /// The machine has ended.
     Ended {
         /// The failure, unless the guest powered off.
@@ -23,6 +26,27 @@ pub enum Report {
         /// What the devices did.
         metrics: DeviceMetrics,
     },
+}
+
+/// A saved machine: its memory and its state are in the files that came with the
+/// request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedFiles {
+    /// Pages of memory that are not zero.
+    pub pages: u64,
+    /// A workload runs in it.
+    pub running: bool,
+    /// What the machine is made of.
+    pub machine: MonitorConfig,
+}
+
+/// A machine that was not saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NotSaved {
+    /// Its processor has something to do; it goes on.
+    Busy,
+    /// Something failed; it goes on.
+    Failed(SetupFailure),
 }
 
 /// A machine that could not be built: an error of the monitor's process, cause
@@ -131,6 +155,10 @@ impl fmt::Display for Ending {
             Self::FailEntry { reason } => {
                 write!(f, "the processor refused to enter the guest (reason {reason:#x})")
             }
+            Self::RunFailed { errno: libc::EFAULT } => f.write_str(
+                "the guest's memory is gone: a file it is mapped from, its snapshot's or its \
+                 kernel's, was cut off or cannot be read",
+            ),
             Self::RunFailed { errno } => {
                 let error = std::io::Error::from_raw_os_error(*errno);
                 write!(f, "KVM cannot run the guest: {error}")

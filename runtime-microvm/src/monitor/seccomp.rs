@@ -39,6 +39,9 @@ const BOTH: &[libc::c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_restart_syscall,
+    // An access to mapped memory whose file was cut off: the standard library's handler
+    // hands the signal on to the kernel, which ends us by it.
+    libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
     libc::SYS_sched_yield,

@@ -10,6 +10,7 @@
 mod connect;
 pub mod convert;
 mod error;
+mod fresh;
 mod process;
 mod readiness;
 mod streams;
@@ -30,6 +31,7 @@ use nix::sys::epoll::EpollFlags;
 
 pub use connect::connect;
 pub use error::SessionError;
+pub use fresh::fresh;
 pub(crate) use process::command_of;
 use readiness::{Place, Readiness};
 use streams::{Sink, Source, Taken};

@@ -2,10 +2,11 @@
 //! then observed.
 
 use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
-use bulkhead_guest::protocol::Start;
-use bulkhead_runtime::{Clock, Exit, Timeline};
+use bulkhead_guest::protocol::{Fresh, Kind, Start, put, put_empty};
+use bulkhead_runtime::{Clock, Exit, Stdio, Timeline};
 
 use super::{Session, SessionError, State, Wake};
 
@@ -28,6 +29,28 @@ impl Session {
         self.run_until(deadline, &others, |session| {
             !matches!(session.state(), State::Silent | State::Ready | State::Starting)
         })
+    }
+
+    /// The session of a process that runs already, in a machine that goes on from a
+    /// snapshot. Its output comes here from now on, its stdin ends.
+    ///
+    /// # Errors
+    ///
+    /// When no descriptors are left.
+    pub fn resumed(
+        socket: UnixStream,
+        stdio: Stdio,
+        fresh: &Fresh,
+    ) -> Result<Self, SessionError> {
+        let mut session = Self::new(socket, stdio)?;
+        // The greeting is said once, and was, to the host the machine was saved on.
+        session.outbox.clear();
+        put(&mut session.outbox, Kind::Refresh, fresh).map_err(SessionError::Protocol)?;
+        put_empty(&mut session.outbox, Kind::StdinEof);
+        session.stdin.close();
+        session.state = State::Running;
+        session.pump()?;
+        Ok(session)
     }
 
     /// Stamps on `timeline` what the process has done, and says how it ended if

@@ -13,6 +13,13 @@ pub fn open(path: &CStr, flags: c_int) -> Result<Fd> {
     Fd::returned(fd)
 }
 
+/// Removes a name that is not a directory's.
+pub fn remove(path: &CStr) -> Result<()> {
+    // SAFETY: `path` is a C string.
+    unsafe { syscall!(SYS_unlink, path)? };
+    Ok(())
+}
+
 /// Mounts; an absent source, type or data is passed as a null pointer.
 pub fn mount(
     source: Option<&CStr>,

@@ -9,6 +9,7 @@ mod fd;
 mod fs;
 mod net;
 mod process;
+mod random;
 
 use core::arch::asm;
 use core::ffi::CStr;
@@ -20,16 +21,17 @@ pub use fd::{
 };
 pub use fs::{
     access_execute, change_dir, change_owner, make_dir, make_node, map_shared, mount, open,
-    owner_and_mode, pivot_root, set_read_only, stream_owner, symlink, unmount_detached,
+    owner_and_mode, pivot_root, remove, set_read_only, stream_owner, symlink, unmount_detached,
 };
 pub use net::{
     accept, connect_vsock, listen_vsock, loopback_up, pending_error, send, stream_vsock,
 };
 pub use process::{
     Clone, capset, clone_onto, exec, exit, kill, killed_by, pids_in_use, prctl, prlimit,
-    restart, set_gid, set_groups, set_hostname, set_mask, set_session, set_uid, umask, unshare,
-    wait, wait_signal,
+    restart, set_clock, set_gid, set_groups, set_hostname, set_mask, set_session, set_uid,
+    umask, unshare, wait, wait_signal,
 };
+pub use random::{add_entropy, reseed};
 
 /// An error number of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

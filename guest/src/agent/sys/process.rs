@@ -155,6 +155,14 @@ pub fn set_session() -> Result<()> {
     Ok(())
 }
 
+/// Sets the time of day, in seconds since 1970 and nanoseconds.
+pub fn set_clock(seconds: i64, nanoseconds: i64) -> Result<()> {
+    let time = [seconds, nanoseconds];
+    // SAFETY: the kernel reads two 64-bit numbers (struct __kernel_timespec).
+    unsafe { syscall!(SYS_clock_settime, libc::CLOCK_REALTIME, time.as_ptr())? };
+    Ok(())
+}
+
 /// Sets the host name.
 pub fn set_hostname(name: &CStr) -> Result<()> {
     // SAFETY: `name` is valid for reads of its length.

@@ -56,7 +56,7 @@ prop_compose! {
 
 /// What a guest puts into the memory its device looks at.
 #[derive(Debug, Clone)]
-struct Attack {
+pub struct Attack {
     descriptors: Vec<Descriptor>,
     heads: Vec<u16>,
     index: u16,
@@ -64,7 +64,7 @@ struct Attack {
 }
 
 prop_compose! {
-    fn attack(content: impl Strategy<Value = Vec<u8>>)(
+    pub fn attack(content: impl Strategy<Value = Vec<u8>>)(
         descriptors in vec(descriptor(), 16),
         heads in vec(prop_oneof![8 => 0..16_u16, 1 => any::<u16>()], 16),
         index in prop_oneof![8 => 0..20_u16, 1 => any::<u16>()],
@@ -75,7 +75,7 @@ prop_compose! {
 }
 
 /// Requests of the disk, several times over: kind, reserved, sector.
-fn block_requests() -> impl Strategy<Value = Vec<u8>> {
+pub fn block_requests() -> impl Strategy<Value = Vec<u8>> {
     let kind = prop_oneof![4 => Just(0_u32), 1 => Just(1), 1 => Just(8), 1 => any::<u32>()];
     let sector = prop_oneof![4 => 0..70_u64, 1 => any::<u64>()];
     (kind, sector).prop_map(|(kind, sector)| {
@@ -84,7 +84,7 @@ fn block_requests() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// Packets of vsock.
-fn packets() -> impl Strategy<Value = Vec<u8>> {
+pub fn packets() -> impl Strategy<Value = Vec<u8>> {
     let port = prop_oneof![Just(1024_u32), Just(7), any::<u32>()];
     (port.clone(), port, length(), any::<u16>(), 0..9_u16, 0..4_u32, any::<[u32; 2]>())
         .prop_map(|(guest, host, len, kind, op, flags, credit)| {
@@ -97,11 +97,12 @@ fn packets() -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
-/// Lets a guest with `attack` in its memory loose on every queue, and checks
-/// that nothing changed but the used rings and what the descriptors let the
-/// device write.
-fn survives<D: VirtioDevice>(device: D, attack: &Attack) -> Result<(), TestCaseError> {
-    let mut driver = Driver::new(device);
+/// Lets a guest with `attack` in its memory loose on every queue; its memory before
+/// and after.
+pub fn let_loose<D: VirtioDevice>(
+    driver: &mut Driver<D>,
+    attack: &Attack,
+) -> (Vec<u8>, Vec<u8>) {
     for at in (BUFFERS..RAM - 64).step_by(64) {
         let len = attack.content.len().min(64);
         driver.ram.write_slice(&attack.content[..len], GuestAddress(at)).unwrap();
@@ -117,7 +118,14 @@ fn survives<D: VirtioDevice>(device: D, attack: &Attack) -> Result<(), TestCaseE
     for queue in 0..driver.queues() {
         driver.kick(queue);
     }
-    let after = driver.bytes(0, whole);
+    (before, driver.bytes(0, whole))
+}
+
+/// Lets a guest loose on `device`, and checks that nothing changed but the used rings
+/// and what the descriptors let the device write.
+fn survives<D: VirtioDevice>(device: D, attack: &Attack) -> Result<(), TestCaseError> {
+    let mut driver = Driver::new(device);
+    let (before, after) = let_loose(&mut driver, attack);
 
     let indirect = attack.descriptors.iter().any(|it| it.flags & 4 != 0);
     let overwritten_table = before[..0x1_0000] != after[..0x1_0000];

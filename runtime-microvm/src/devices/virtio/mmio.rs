@@ -1,6 +1,8 @@
 //! The MMIO transport (virtio 1.2, section 4.2.2): configuration registers,
 //! status, kicks in, interrupts out.
 
+mod persist;
+
 use std::sync::Arc;
 
 use virtio_queue::QueueT;
@@ -10,6 +12,8 @@ use crate::devices::GuestEnd;
 use crate::devices::bus::MmioDevice;
 use crate::devices::ioapic::IrqLine;
 use crate::kvm::GuestRam;
+
+pub use persist::TransportState;
 
 /// Register offsets (virtio 1.2, table 4.1).
 mod register {

@@ -18,6 +18,9 @@ mod hostile;
 pub mod mmio;
 #[cfg(test)]
 mod mmio_tests;
+pub mod persist;
+#[cfg(test)]
+mod persist_tests;
 pub mod pmem;
 mod queue;
 pub mod registers;
@@ -25,7 +28,7 @@ pub mod rng;
 pub mod vsock;
 
 pub use chain::{Buffers, Chain};
-pub use queue::VirtQueue;
+pub use queue::{QueueState, VirtQueue};
 
 use crate::kvm::GuestRam;
 

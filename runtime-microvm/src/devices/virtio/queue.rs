@@ -1,6 +1,8 @@
 //! One virtqueue, on `virtio-queue`'s ring arithmetic, with every error of the
 //! driver surfaced.
 
+mod persist;
+
 use std::sync::atomic::Ordering;
 
 use virtio_bindings::virtio_ring::{VRING_AVAIL_F_NO_INTERRUPT, VRING_USED_F_NO_NOTIFY};
@@ -9,6 +11,8 @@ use vm_memory::{Bytes, GuestAddress, GuestMemory, Permissions};
 
 use super::{Chain, Malformed, Notify};
 use crate::kvm::GuestRam;
+
+pub use persist::QueueState;
 
 /// A virtqueue as the driver configured it.
 #[derive(Debug)]

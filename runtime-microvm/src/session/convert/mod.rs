@@ -115,7 +115,7 @@ pub fn workload(bundle: &Bundle, init: bool, stdin: bool) -> Result<Start, Conve
         overcommit: true,
         init,
     };
-    Ok(Start { process, sandbox: Some(sandbox) })
+    Ok(Start { process, sandbox: Some(sandbox), fresh: None })
 }
 
 /// A further process for a sandbox that runs.
@@ -124,7 +124,7 @@ pub fn workload(bundle: &Bundle, init: bool, stdin: bool) -> Result<Start, Conve
 ///
 /// [`ConvertError`] names what cannot be converted.
 pub fn further(process: &OciProcess, stdin: bool) -> Result<Start, ConvertError> {
-    Ok(Start { process: self::process(process, stdin)?, sandbox: None })
+    Ok(Start { process: self::process(process, stdin)?, sandbox: None, fresh: None })
 }
 
 fn process(process: &OciProcess, stdin: bool) -> Result<Process, ConvertError> {

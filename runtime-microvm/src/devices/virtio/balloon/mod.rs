@@ -8,11 +8,13 @@
 
 mod device;
 mod metrics;
+mod persist;
 #[cfg(test)]
 mod tests;
 
 pub use device::Balloon;
 pub use metrics::BalloonMetrics;
+pub use persist::BalloonState;
 
 /// Device id.
 const ID: u32 = 5;

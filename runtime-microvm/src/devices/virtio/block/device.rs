@@ -27,7 +27,7 @@ const CONFIG_LEN: usize = 16;
 #[derive(Debug)]
 pub struct Block {
     file: File,
-    len: u64,
+    pub(super) len: u64,
     serial: [u8; ID_LEN],
     config: [u8; CONFIG_LEN],
     metrics: BlockMetrics,

@@ -3,11 +3,13 @@
 
 mod device;
 mod metrics;
+mod persist;
 #[cfg(test)]
 mod tests;
 
 pub use device::Block;
 pub use metrics::BlockMetrics;
+pub use persist::BlockState;
 
 /// Device id.
 const ID: u32 = 2;

@@ -7,11 +7,13 @@
 
 mod device;
 mod metrics;
+mod persist;
 #[cfg(test)]
 mod tests;
 
 pub use device::Pmem;
 pub use metrics::PmemMetrics;
+pub use persist::PmemState;
 
 /// Device id.
 const ID: u32 = 27;

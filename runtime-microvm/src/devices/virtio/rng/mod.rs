@@ -2,11 +2,13 @@
 
 mod device;
 mod metrics;
+mod persist;
 #[cfg(test)]
 mod tests;
 
 pub use device::Rng;
 pub use metrics::RngMetrics;
+pub use persist::RngState;
 
 /// Device id.
 const ID: u32 = 4;

@@ -48,36 +48,36 @@ pub enum Next {
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of a protocol state")]
 pub struct Connection {
-    stream: UnixStream,
+    pub(super) stream: UnixStream,
     /// Host port, to be announced with `OK` when the guest accepts.
-    announce: Option<u32>,
-    open: bool,
-    say_request: bool,
-    say_response: bool,
-    say_shutdown: Option<u32>,
-    say_credit: bool,
+    pub(super) announce: Option<u32>,
+    pub(super) open: bool,
+    pub(super) say_request: bool,
+    pub(super) say_response: bool,
+    pub(super) say_shutdown: Option<u32>,
+    pub(super) say_credit: bool,
     /// Data may be waiting in the stream (edge-triggered).
-    readable: bool,
+    pub(super) readable: bool,
     /// The stream ended and the guest was told, or is about to be.
-    ended: bool,
-    hung_up: bool,
-    asked_for_credit: bool,
+    pub(super) ended: bool,
+    pub(super) hung_up: bool,
+    pub(super) asked_for_credit: bool,
     /// Bytes sent to the guest, and what it said about its buffer; all modulo 2^32.
-    sent: u32,
-    guest_buffer: u32,
-    guest_taken: u32,
+    pub(super) sent: u32,
+    pub(super) guest_buffer: u32,
+    pub(super) guest_taken: u32,
     /// Bytes from the guest the stream did not take yet.
-    backlog: VecDeque<u8>,
+    pub(super) backlog: VecDeque<u8>,
     /// Bytes handed on to the stream, and how many of them the guest knows of.
-    forwarded: u32,
-    announced: u32,
-    guest_sends_no_more: bool,
-    guest_receives_no_more: bool,
-    half_closed: bool,
+    pub(super) forwarded: u32,
+    pub(super) announced: u32,
+    pub(super) guest_sends_no_more: bool,
+    pub(super) guest_receives_no_more: bool,
+    pub(super) half_closed: bool,
 }
 
 impl Connection {
-    fn new(stream: UnixStream) -> Self {
+    pub(super) fn new(stream: UnixStream) -> Self {
         Self {
             stream,
             announce: None,
@@ -151,6 +151,17 @@ impl Connection {
 
     fn may_read(&self) -> bool {
         self.open && self.readable && !self.ended && !self.guest_receives_no_more
+    }
+
+    /// Whether nothing is on its way in either direction, and nothing held back.
+    pub fn is_quiet(&self) -> bool {
+        let silent =
+            self.ended || unix::peek(&self.stream, &mut [0]).is_err_and(|e| is_empty(&e));
+        silent
+            && self.backlog.is_empty()
+            && self.credit() > 0
+            && self.announce.is_none()
+            && !self.has_something_to_say()
     }
 
     /// A packet from the guest; `payload` begins behind its header.
@@ -316,4 +327,8 @@ impl Connection {
             Err(_) => Next::Broken,
         }
     }
+}
+
+fn is_empty(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
 }

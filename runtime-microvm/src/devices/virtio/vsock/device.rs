@@ -25,10 +25,10 @@ const SENT_BATCH: usize = 8;
 /// The device.
 #[derive(Debug)]
 pub struct Vsock {
-    switchboard: Switchboard,
+    pub(super) switchboard: Switchboard,
     config: [u8; 8],
     /// Packets sent but not handed back yet.
-    sent: Vec<u16>,
+    pub(super) sent: Vec<u16>,
 }
 
 impl Vsock {
@@ -50,6 +50,12 @@ impl Vsock {
     #[must_use]
     pub fn metrics(&self) -> VsockMetrics {
         self.switchboard.metrics
+    }
+
+    /// Whether nothing is under way on any connection.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.switchboard.is_quiet()
     }
 
     /// Something happened to one of the sockets.

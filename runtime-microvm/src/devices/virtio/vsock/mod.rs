@@ -10,6 +10,7 @@ mod connection;
 mod device;
 mod metrics;
 mod packet;
+mod persist;
 mod switchboard;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ mod unix;
 
 pub use device::Vsock;
 pub use metrics::VsockMetrics;
+pub use persist::VsockState;
 pub use switchboard::FIRST_TOKEN;
 
 use std::io;

@@ -1,5 +1,7 @@
 //! The packet header (virtio 1.2, section 5.10.6).
 
+use serde::{Deserialize, Serialize};
+
 use super::{GUEST_CID, HOST_CID};
 
 /// Length of a header, bytes.
@@ -48,7 +50,7 @@ impl Op {
 }
 
 /// A connection's name: both its ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ports {
     /// On the host.
     pub host: u32,

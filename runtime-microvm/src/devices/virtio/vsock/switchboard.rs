@@ -24,7 +24,7 @@ pub const FIRST_TOKEN: u64 = 1 << 16;
 const LISTENER: u64 = FIRST_TOKEN;
 /// First host port of connections made by host processes: above all ports a
 /// service would listen on.
-const FIRST_HOST_PORT: u32 = 1 << 30;
+pub(super) const FIRST_HOST_PORT: u32 = 1 << 30;
 /// Most host processes that have connected but not yet said where to.
 const MAX_CALLERS: usize = 16;
 /// Longest `CONNECT <port>\n`.
@@ -35,19 +35,19 @@ const MAX_RESETS: usize = 256;
 /// The connections.
 #[derive(Debug)]
 pub struct Switchboard {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     listener: UnixListener,
     epoll: Arc<Epoll>,
-    connections: BTreeMap<Ports, Connection>,
+    pub(super) connections: BTreeMap<Ports, Connection>,
     /// Event tokens of connections and callers.
-    tokens: BTreeMap<u64, Ports>,
+    pub(super) tokens: BTreeMap<u64, Ports>,
     callers: BTreeMap<u64, UnixStream>,
     /// Connections that may have a packet for the guest, in turn.
     talkative: VecDeque<Ports>,
     /// Refusals the guest has not been told of.
-    resets: VecDeque<Ports>,
+    pub(super) resets: VecDeque<Ports>,
     next_token: u64,
-    next_host_port: u32,
+    pub(super) next_host_port: u32,
     pub(super) metrics: VsockMetrics,
 }
 
@@ -84,6 +84,11 @@ impl Switchboard {
     /// Whether a packet may be waiting for the guest.
     pub fn has_something_to_say(&self) -> bool {
         !self.resets.is_empty() || !self.talkative.is_empty()
+    }
+
+    /// Whether nothing is under way on any connection.
+    pub fn is_quiet(&self) -> bool {
+        self.connections.values().all(Connection::is_quiet)
     }
 
     /// Something happened to the socket behind `token`.
@@ -160,7 +165,7 @@ impl Switchboard {
         self.settle(ports, Fate::Keep);
     }
 
-    fn watch(&mut self, stream: &UnixStream) -> io::Result<u64> {
+    pub(super) fn watch(&mut self, stream: &UnixStream) -> io::Result<u64> {
         let token = self.next_token;
         self.next_token += 1;
         let interest = EpollFlags::EPOLLIN
@@ -200,13 +205,7 @@ impl Switchboard {
 
     /// The guest asks for a connection to a host port.
     fn call_host(&mut self, request: &FromGuest) {
-        let mut path = self.path.as_os_str().as_bytes().to_vec();
-        path.extend(format!("_{}", request.ports.host).as_bytes());
-        let path = PathBuf::from(OsString::from_vec(path));
-        let room = self.connections.len() < MAX_CONNECTIONS;
-        let connected = room.then(|| unix::connect_now(&path).ok()).flatten();
-        let watched = connected.and_then(|stream| Some((self.watch(&stream).ok()?, stream)));
-        match watched {
+        match self.reach_host(request.ports.host) {
             Some((token, stream)) => {
                 self.tokens.insert(token, request.ports);
                 self.insert(request.ports, Connection::accepted(stream, request));
@@ -215,7 +214,17 @@ impl Switchboard {
         }
     }
 
-    fn settle(&mut self, ports: Ports, fate: Fate) {
+    /// A watched connection to whoever listens at a port of the host.
+    pub(super) fn reach_host(&mut self, port: u32) -> Option<(u64, UnixStream)> {
+        let mut path = self.path.as_os_str().as_bytes().to_vec();
+        path.extend(format!("_{port}").as_bytes());
+        let path = PathBuf::from(OsString::from_vec(path));
+        let room = self.connections.len() < MAX_CONNECTIONS;
+        let stream = room.then(|| unix::connect_now(&path).ok()).flatten()?;
+        Some((self.watch(&stream).ok()?, stream))
+    }
+
+    pub(super) fn settle(&mut self, ports: Ports, fate: Fate) {
         match fate {
             Fate::Keep => {
                 let talks =
@@ -238,7 +247,7 @@ impl Switchboard {
         self.talkative.retain(|other| *other != ports);
     }
 
-    fn refuse(&mut self, ports: Ports) {
+    pub(super) fn refuse(&mut self, ports: Ports) {
         self.metrics.resets += 1;
         if self.resets.len() < MAX_RESETS {
             self.resets.push_back(ports);

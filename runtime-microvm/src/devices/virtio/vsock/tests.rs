@@ -9,7 +9,9 @@ use vm_memory::{Bytes, GuestAddress};
 
 use super::packet::{HEADER_LEN, Op, SHUTDOWN_RECEIVE, SHUTDOWN_SEND};
 use super::{CREDIT, Vsock};
+use crate::devices::ioapic::{IoApic, MsiSink};
 use crate::devices::virtio::driver::{BUFFERS, Driver};
+use crate::devices::virtio::mmio::MmioTransport;
 
 const RECEIVE: usize = 0;
 const TRANSMIT: usize = 1;
@@ -322,6 +324,55 @@ fn a_guest_without_buffers_is_asked_for_a_kick() {
     }
     assert_eq!(total, 4096 * 12);
     assert!(no_notify(&guest));
+}
+
+/// Puts the guest, as it is now, on a new device with another host side.
+fn moved(mut guest: Guest) -> (Guest, UnixListener) {
+    struct Nowhere;
+    impl MsiSink for Nowhere {
+        fn deliver(&self, _address: u64, _data: u32) {}
+    }
+    let state = guest.driver.transport.save();
+    let dir = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(dir.path().join(format!("v_{HOST_PORT}"))).unwrap();
+    let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap());
+    let vsock = Vsock::new(dir.path().join("v"), epoll.clone()).unwrap();
+    let line = IoApic::new(Arc::new(Nowhere)).line(5);
+    let mut transport = MmioTransport::new(vsock, guest.driver.ram.clone(), line);
+    transport.restore(&state).unwrap();
+    guest.driver.transport = transport;
+    (Guest { epoll, dir, ..guest }, listener)
+}
+
+#[test]
+fn a_connection_goes_on_with_another_host_process() {
+    let mut guest = Guest::new();
+    let old = guest.connected();
+    guest.say(Op::Data, b"before");
+    let (mut guest, listener) = moved(guest);
+    drop(old);
+    let (mut host, _) = listener.accept().unwrap();
+    host.set_nonblocking(true).unwrap();
+    assert_eq!(guest.receive(), None, "the guest notices nothing");
+    guest.say(Op::Data, b"after");
+    let mut bytes = [0; 32];
+    let read = host.read(&mut bytes).unwrap();
+    assert_eq!(&bytes[..read], b"after");
+    host.write_all(b"answer").unwrap();
+    let packet = guest.expect(Op::Data);
+    assert_eq!((packet.data.as_slice(), packet.fwd_cnt), (&b"answer"[..], 11));
+}
+
+#[test]
+fn a_connection_that_a_host_process_made_is_reset() {
+    let mut guest = Guest::new();
+    // The first event of the one that goes on has the guest told of the other.
+    let _own = guest.connected();
+    let mut host = UnixStream::connect(guest.dir.path().join("v")).unwrap();
+    host.write_all(format!("CONNECT {GUEST_PORT}\n").as_bytes()).unwrap();
+    let asked = guest.expect(Op::Request).host_port;
+    let (mut guest, _listener) = moved(guest);
+    assert_eq!(guest.expect(Op::Reset).host_port, asked);
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! `bulkhead template`: microVMs that have booted already.
+
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use bulkhead_image::spec::RunOptions;
+use bulkhead_microvm::StartFrom;
+use bulkhead_microvm::saving::Save;
+use bulkhead_microvm::snapshot::{Listed, Snapshot, Snapshots};
+use bulkhead_runtime::{Isolation, SandboxId};
+
+use crate::args::{MachineArgs, PrivilegeArgs, TemplateVerb};
+use crate::context::{Context, Guest};
+use crate::failure::{Failure, chain};
+use crate::signals::Signals;
+use crate::stdout;
+use crate::verbs::kernel;
+
+pub fn run(context: &Context, verb: &TemplateVerb) -> Result<ExitCode, Failure> {
+    let templates = context.templates();
+    match verb {
+        TemplateVerb::Build { machine } => {
+            let template = boot_and_save(context, machine, &templates, None)?;
+            stdout::line(template.dir().display())?;
+        }
+        TemplateVerb::Ls { output } => list(&templates, output.is_json())?,
+        TemplateVerb::Rm { names } => remove(&templates, names)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Boots a machine to where it waits for work and keeps it.
+pub fn boot_and_save(
+    context: &Context,
+    machine: &MachineArgs,
+    into: &Snapshots,
+    name: Option<&str>,
+) -> Result<Snapshot, Failure> {
+    let kernel = kernel::chosen(context, machine.kernel.as_ref(), false)?;
+    let signals = Signals::ending()?;
+    let image = context.image(&machine.image)?;
+    let options = RunOptions {
+        // Whatever the image would run, it is not run now.
+        args: vec!["true".to_owned()],
+        memory_bytes: machine.memory,
+        ..RunOptions::default()
+    };
+    let privileges = PrivilegeArgs::default();
+    let root_disk = machine.root_disk.into();
+    let bundle =
+        context.bundle(&image, Isolation::MicroVm, root_disk, &options, &privileges)?;
+    let guest = Guest { kernel: Some(&kernel), root_disk };
+    let runtime = context.microvm_from(guest, StartFrom::Kernel)?;
+    Ok(runtime.save(&Save {
+        id: &SandboxId::random()?,
+        bundle: &bundle,
+        into,
+        name,
+        label: &machine.image,
+        interrupt: Some(signals.as_fd()),
+    })?)
+}
+
+/// Prints the snapshots of one directory.
+pub fn list(snapshots: &Snapshots, json: bool) -> Result<(), Failure> {
+    let listed = snapshots.list()?;
+    if json {
+        let rows = listed.iter().map(row).collect::<Result<Vec<_>, Failure>>()?;
+        return stdout::json(&rows);
+    }
+    stdout::line(format_args!(
+        "{:<20} {:<30} {:>10} {:>12}",
+        "NAME", "IMAGE", "MEMORY", "ON DISK"
+    ))?;
+    for Listed { name, snapshot } in &listed {
+        match snapshot {
+            Ok(snapshot) => {
+                let manifest = &snapshot.manifest;
+                let disk = indicatif::BinaryBytes(snapshot.disk_bytes()?).to_string();
+                let memory = format!("{} MiB", manifest.fingerprint.memory_mib);
+                let label = &manifest.label;
+                stdout::line(format_args!("{name:<20} {label:<30} {memory:>10} {disk:>12}"))?;
+            }
+            Err(error) => {
+                stdout::line(format_args!("{name:<20} unusable: {}", chain(error)))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn row(listed: &Listed) -> Result<serde_json::Value, Failure> {
+    Ok(match &listed.snapshot {
+        Ok(snapshot) => {
+            let mut row = description(snapshot)?;
+            row["name"] = listed.name.clone().into();
+            row
+        }
+        Err(error) => serde_json::json!({ "name": listed.name, "unusable": chain(error) }),
+    })
+}
+
+/// What a snapshot is and needs.
+pub fn description(snapshot: &Snapshot) -> Result<serde_json::Value, Failure> {
+    let manifest = &snapshot.manifest;
+    let fingerprint = &manifest.fingerprint;
+    Ok(serde_json::json!({
+        "image": manifest.label,
+        "created_unix_seconds": manifest.created_s,
+        "disk_bytes": snapshot.disk_bytes()?,
+        "memory_mib": fingerprint.memory_mib,
+        "memory_pages": manifest.pages,
+        "running": manifest.running,
+        "memory_digest": manifest.memory.hex(),
+        "kvm": fingerprint.flavour,
+        "protocol": fingerprint.protocol,
+        "command_line": fingerprint.command_line,
+        "kernel": fingerprint.kernel.path,
+        "kernel_digest": fingerprint.kernel.hex(),
+        "disk": fingerprint.disk.path,
+        "disk_digest": fingerprint.disk.hex(),
+    }))
+}
+
+/// Removes the snapshots called `names` and says so.
+pub fn remove(snapshots: &Snapshots, names: &[String]) -> Result<(), Failure> {
+    for name in names {
+        snapshots.remove(name)?;
+        stdout::line(name)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! What a monitor can be asked for while its machine runs.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+
+use bulkhead_runtime::Clock;
+use serde::{Deserialize, Serialize};
+
+use super::channel::Channel;
+use super::event_loop::Watched;
+use super::report::{NotSaved, Report, SavedFiles, SetupFailure};
+use crate::kvm::{KvmError, VcpuState};
+use crate::machine::Rest;
+use crate::snapshot;
+
+/// A message to the monitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Save the machine, if its processor waits for an interrupt: its memory into the
+    /// first file that comes with this message, the rest of it into the second. The
+    /// monitor itself can open nothing any more.
+    Save,
+}
+
+/// A machine that cannot be saved.
+#[derive(Debug, thiserror::Error)]
+enum SaveError {
+    /// The files are missing.
+    #[error("no files to save the machine to")]
+    NoFiles,
+    /// It is a bare one.
+    #[error("a machine without devices is not saved")]
+    NoDevices,
+    /// The machine ended meanwhile.
+    #[error("the machine has ended")]
+    Ended,
+    /// KVM does not tell.
+    #[error("cannot take the state of the machine")]
+    Kvm(#[from] KvmError),
+    /// The state cannot be encoded.
+    #[error("cannot encode the state of the machine")]
+    Encode(#[source] postcard::Error),
+    /// A file cannot be written.
+    #[error("cannot write the {what}")]
+    Write {
+        what: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Receives a request and answers it. True when nobody is at the other end any more, or
+/// somebody who sends nonsense.
+pub fn serve(channel: &Channel, watched: &Watched<'_>, rest: &Rest) -> bool {
+    let (request, fds) = match channel.receive::<Request>(false) {
+        Ok(Some(message)) => message,
+        Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
+        Ok(None) => return true,
+    };
+    let Request::Save = request;
+    let outcome = save(watched, rest, fds)
+        .unwrap_or_else(|error| Err(NotSaved::Failed(SetupFailure::from_error(&error))));
+    // The caller may have gone at the same moment; the next event tells.
+    drop(channel.send(&Report::Saved(outcome), &[]));
+    false
+}
+
+type Outcome = Result<Result<SavedFiles, NotSaved>, SaveError>;
+
+fn save(watched: &Watched<'_>, rest: &Rest, fds: Vec<OwnedFd>) -> Outcome {
+    let files: Result<[OwnedFd; 2], _> = fds.try_into();
+    let [memory, state] = files.map_err(|_| SaveError::NoFiles)?.map(File::from);
+    let devices = rest.devices.as_ref().ok_or(SaveError::NoDevices)?;
+    // The devices are served by the processor's thread, which stands still, and by
+    // this one: all of the machine does. When the processor waits and nothing is on its
+    // way, no message between guest and host is cut in two.
+    let saved = watched.processor.pause(&rest.msr_indices, |vcpu| -> Outcome {
+        let vcpu = vcpu?;
+        if !vcpu.is_halted() || !devices.are_quiet() {
+            return Ok(Err(NotSaved::Busy));
+        }
+        let pages = write(rest, vcpu, &memory, &state)?;
+        let running =
+            watched.timeline.get(Clock::WorkloadExec).is_some() || watched.config.resumes;
+        Ok(Ok(SavedFiles { pages, running, machine: watched.config.clone() }))
+    });
+    saved.ok_or(SaveError::Ended)?
+}
+
+fn write(
+    rest: &Rest,
+    vcpu: VcpuState,
+    memory: &File,
+    mut state: &File,
+) -> Result<u64, SaveError> {
+    let machine = rest.save(vcpu)?.ok_or(SaveError::NoDevices)?;
+    let bytes = postcard::to_allocvec(&machine).map_err(SaveError::Encode)?;
+    let failed = |what| move |source| SaveError::Write { what, source };
+    state.write_all(&bytes).map_err(failed("state of the machine"))?;
+    snapshot::write(&rest.ram, memory).map_err(failed("guest memory"))
+}

@@ -1,0 +1,174 @@
+//! Making snapshots: of a machine that is booted for it, and of one that runs.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::{Duration, Instant as Deadline, SystemTime, UNIX_EPOCH};
+
+use bulkhead_runtime::{
+    Bundle, Create, Error, Instant, Lifetime, Sandbox, SandboxId, StateDir, Stdio,
+};
+
+use crate::error::{MicroVmError, io_error, wall};
+use crate::hosting;
+use crate::monitor::channel::Channel;
+use crate::monitor::control;
+use crate::monitor::report::{NotSaved, Report, SavedFiles};
+use crate::monitor::request::Request;
+use crate::runtime::MicroVmRuntime;
+use crate::snapshot::{Draft, Manifest, Snapshot, SnapshotError, Snapshots};
+use crate::template::wanted;
+
+const STEP: &str = "making a snapshot";
+
+/// How long a machine that runs may take to come to rest, and how often it is looked
+/// at.
+pub(crate) const REST_WITHIN: Duration = Duration::from_secs(20);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What [`MicroVmRuntime::save`] is asked for.
+#[derive(Debug)]
+pub struct Save<'a> {
+    /// Names the sandbox for the time of the boot.
+    pub id: &'a SandboxId,
+    /// The machine's root filesystem and limits; its process is not started.
+    pub bundle: &'a Bundle,
+    /// Where it is kept.
+    pub into: &'a Snapshots,
+    /// Under which name; without one, under that by which it is found as a template.
+    pub name: Option<&'a str>,
+    /// What it is of, for people.
+    pub label: &'a str,
+    /// Gives up when this becomes readable.
+    pub interrupt: Option<BorrowedFd<'a>>,
+}
+
+impl MicroVmRuntime {
+    /// Boots a machine once and keeps it as it waits for work. A template replaces the
+    /// one that is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`bulkhead_runtime::Runtime::create`] and [`Sandbox::start`]; nothing stays
+    /// behind then.
+    pub fn save(&self, request: &Save<'_>) -> Result<Snapshot, Error> {
+        let cold = self.booting();
+        let failed = || wall(STEP);
+        let snapshot = |error: SnapshotError| failed()(MicroVmError::Snapshot(error));
+        let config = cold.monitor_config(request.bundle, Path::new("")).map_err(failed())?;
+        let wanted = wanted(&config);
+        let key = wanted.key().map_err(snapshot)?;
+        let draft = request.into.draft(request.name.unwrap_or(&key)).map_err(snapshot)?;
+        let memory = draft.memory(u64::from(config.memory_mib) << 20).map_err(snapshot)?;
+        let state = scratch().map_err(io_error("make a file")).map_err(failed())?;
+
+        let create = Create {
+            id: request.id,
+            bundle: request.bundle,
+            stdio: Stdio::null().map_err(io_error("open /dev/null")).map_err(failed())?,
+            lifetime: Lifetime::Attached,
+            init: false,
+            requested: Instant::now(),
+        };
+        let build = |create: Create<'_>, dir| cold.build(create, dir);
+        let mut machine = hosting::make(&cold.config().root, create, build)?;
+        let saved = machine.save_waiting(&memory, &state, request.interrupt);
+        let gone = machine.delete();
+        let saved = saved?;
+        gone?;
+
+        publish(draft, request.label, &saved, [memory, state], request.name.is_none())
+    }
+
+    /// Saves the machine of a sandbox that runs, whoever made it, and lets it go on. It
+    /// is held as soon as its processor waits and nothing is on its way to the host.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come to rest, and as [`MicroVmRuntime::save`].
+    pub fn save_running(
+        &self,
+        id: &SandboxId,
+        into: &Snapshots,
+        name: &str,
+    ) -> Result<Snapshot, Error> {
+        let failed = || wall(STEP);
+        let snapshot = |error: SnapshotError| failed()(MicroVmError::Snapshot(error));
+        let dir = StateDir::open(&self.config().root, id)?;
+        let monitor = control::call(dir.path())
+            .map_err(io_error("reach the monitor"))
+            .map_err(failed())?;
+        let draft = into.draft(name).map_err(snapshot)?;
+        // How long it has to be, the monitor says in the end.
+        let memory = draft.memory(0).map_err(snapshot)?;
+        let state = scratch().map_err(io_error("make a file")).map_err(failed())?;
+        let saved = ask(&monitor, &memory, &state).map_err(failed())?;
+        publish(draft, &id.to_string(), &saved, [memory, state], false)
+    }
+}
+
+/// Asks a monitor until its machine rests.
+fn ask(monitor: &Channel, memory: &File, state: &File) -> Result<SavedFiles, MicroVmError> {
+    let deadline = Deadline::now() + REST_WITHIN;
+    loop {
+        monitor
+            .send(&Request::Save, &[memory.as_fd(), state.as_fd()])
+            .map_err(io_error("ask the monitor"))?;
+        match monitor.receive::<Report>(true).map_err(io_error("understand the monitor"))? {
+            Some((Report::Saved(Ok(saved)), _)) => return Ok(saved),
+            Some((Report::Saved(Err(NotSaved::Busy)), _)) => {}
+            Some((Report::Saved(Err(NotSaved::Failed(failure))), _)) => {
+                return Err(MicroVmError::NotSaved(failure));
+            }
+            _ => {
+                let gone = std::io::ErrorKind::ConnectionReset.into();
+                return Err(MicroVmError::Io { action: "hear the monitor", source: gone });
+            }
+        }
+        if Deadline::now() > deadline {
+            return Err(MicroVmError::NeverIdle { seconds: REST_WITHIN.as_secs() });
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Makes a snapshot of a draft, whose memory and state are in these files.
+fn publish(
+    draft: Draft,
+    label: &str,
+    saved: &SavedFiles,
+    [memory, mut state]: [File; 2],
+    replace: bool,
+) -> Result<Snapshot, Error> {
+    let failed = || wall(STEP);
+    let snapshot = |error: SnapshotError| failed()(MicroVmError::Snapshot(error));
+    memory
+        .set_len(u64::from(saved.machine.memory_mib) << 20)
+        .map_err(io_error("make room for the memory"))
+        .map_err(failed())?;
+    let manifest = Manifest {
+        label: label.to_owned(),
+        created_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
+        fingerprint: wanted(&saved.machine).fingerprint().map_err(snapshot)?,
+        memory: draft.known_memory(&memory).map_err(snapshot)?,
+        pages: saved.pages,
+        running: saved.running,
+        machine: all_of(&mut state).map_err(io_error("read a file")).map_err(failed())?,
+    };
+    draft.publish(&manifest, replace).map_err(snapshot)
+}
+
+/// A file without a name.
+fn scratch() -> std::io::Result<File> {
+    nix::sys::memfd::memfd_create(c"machine", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
+        .map(File::from)
+        .map_err(Into::into)
+}
+
+fn all_of(file: &mut File) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

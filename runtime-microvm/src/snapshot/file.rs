@@ -1,0 +1,182 @@
+//! Recognising a file without reading it.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::PAGE;
+
+/// How much is read at a time, bytes.
+const PIECE: usize = 256 * PAGE;
+
+/// A file as it was: by what the filesystem said about it, and by its content for
+/// when that has changed although the content may not have (a copy, another disk).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownFile {
+    /// Where it was.
+    pub path: PathBuf,
+    identity: Identity,
+    /// SHA-256 of its pages that are not zero, each behind its number.
+    digest: [u8; 32],
+}
+
+/// What the filesystem says about a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+    len: u64,
+    modified_s: i64,
+    modified_ns: i64,
+}
+
+impl Identity {
+    /// Of the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self::from_metadata(&std::fs::metadata(path)?))
+    }
+
+    fn from_metadata(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            len: metadata.len(),
+            modified_s: metadata.mtime(),
+            modified_ns: metadata.mtime_nsec(),
+        }
+    }
+}
+
+impl KnownFile {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn of(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let identity = Identity::from_metadata(&file.metadata()?);
+        Ok(Self { path: path.to_owned(), identity, digest: digest(&file, identity.len)? })
+    }
+
+    /// Whether the file at `path` has the same content.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn is(&self, path: &Path) -> io::Result<bool> {
+        let file = File::open(path)?;
+        let identity = Identity::from_metadata(&file.metadata()?);
+        if identity == self.identity {
+            return Ok(true);
+        }
+        Ok(identity.len == self.identity.len && self.has_content_of(&file)?)
+    }
+
+    /// Whether the content of `file` is the same, byte by byte.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read.
+    pub fn has_content_of(&self, file: &File) -> io::Result<bool> {
+        let len = file.metadata()?.len();
+        Ok(len == self.identity.len && digest(file, len)? == self.digest)
+    }
+
+    /// Its length, bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.identity.len
+    }
+
+    /// Whether it has nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Its content's digest in hexadecimal.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        self.digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Holes are not read, and a page of zeroes that is no hole counts as one, so that
+/// it does not matter how a copy was made.
+fn digest(file: &File, len: u64) -> io::Result<[u8; 32]> {
+    let mut hasher = Sha256::new();
+    hasher.update(len.to_le_bytes());
+    let mut buffer = vec![0; PIECE];
+    let mut at = 0;
+    while let Some(data) = next_data(file, at, len)? {
+        at = data - data % PAGE as u64;
+        let end = nix::unistd::lseek(file, seek_offset(data)?, nix::unistd::Whence::SeekHole)?;
+        let end = u64::try_from(end).unwrap_or(len).min(len);
+        while at < end {
+            let piece = usize::try_from(len - at).unwrap_or(PIECE).min(PIECE);
+            file.read_exact_at(&mut buffer[..piece], at)?;
+            for (index, page) in (at / PAGE as u64..).zip(buffer[..piece].chunks(PAGE)) {
+                if page.iter().any(|byte| *byte != 0) {
+                    hasher.update(index.to_le_bytes());
+                    hasher.update(page);
+                }
+            }
+            at += piece as u64;
+        }
+    }
+    Ok(hasher.finalize().into())
+}
+
+/// Where data begins from `at` on; `None` when there is none before `len`.
+fn next_data(file: &File, at: u64, len: u64) -> io::Result<Option<u64>> {
+    if at >= len {
+        return Ok(None);
+    }
+    match nix::unistd::lseek(file, seek_offset(at)?, nix::unistd::Whence::SeekData) {
+        Ok(data) => Ok(u64::try_from(data).ok().filter(|data| *data < len)),
+        Err(nix::errno::Errno::ENXIO) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn seek_offset(at: u64) -> io::Result<libc::off_t> {
+    libc::off_t::try_from(at).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_the_same_and_a_changed_byte_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+        let file = File::create(&one).unwrap();
+        file.set_len(5 << 20).unwrap();
+        file.write_all_at(b"data", 3 << 20).unwrap();
+        file.write_all_at(b"end", (5 << 20) - 3).unwrap();
+        let known = KnownFile::of(&one).unwrap();
+        assert!(known.is(&one).unwrap());
+        // Written out in full, without holes.
+        std::fs::write(&two, std::fs::read(&one).unwrap()).unwrap();
+        assert!(known.is(&two).unwrap());
+        let changed = File::options().write(true).open(&two).unwrap();
+        changed.write_all_at(b"D", 3 << 20).unwrap();
+        assert!(!known.is(&two).unwrap());
+        changed.write_all_at(b"d", 3 << 20).unwrap();
+        assert!(known.is(&two).unwrap());
+        changed.write_all_at(b"x", 1 << 20).unwrap();
+        assert!(!known.is(&two).unwrap(), "where a hole was");
+        changed.set_len(4 << 20).unwrap();
+        assert!(!known.is(&two).unwrap(), "cut off");
+    }
+}

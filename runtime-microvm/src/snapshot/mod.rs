@@ -1,0 +1,39 @@
+//! Snapshots: a machine as files, from which any number of machines go on.
+//!
+//! A snapshot is a directory:
+//!
+//! - `memory`: guest memory as it was, sparse: pages of zeroes are holes. A machine
+//!   maps it copy-on-write, so that its clones share what they do not write to.
+//! - `state`: everything else, and what the host must be like ([`Manifest`]), under a
+//!   version and a checksum ([`format`]).
+//!
+//! `state` is checked at every restore. `memory`, the disk and the kernel are
+//! recognised by what the filesystem says about them, and read in full only when
+//! that has changed ([`KnownFile`]): reading them would cost more than all the rest
+//! of a restore.
+
+mod error;
+mod file;
+mod fingerprint;
+pub mod format;
+mod manifest;
+mod memory;
+mod store;
+
+pub use error::SnapshotError;
+pub use file::KnownFile;
+pub use fingerprint::{DeviceSet, Fingerprint, Wanted};
+pub use manifest::{Manifest, Snapshot};
+pub use memory::{map, write};
+pub use store::{Draft, Listed, Snapshots};
+
+/// Names of the files in a snapshot's directory.
+pub mod files {
+    /// Guest memory.
+    pub const MEMORY: &str = "memory";
+    /// Everything else.
+    pub const STATE: &str = "state";
+}
+
+/// Unit of guest memory, bytes.
+const PAGE: usize = 4096;
