@@ -51,9 +51,12 @@ pub fn memory_by_way(view: &View<'_>) -> Table {
         figures("Of it private"),
         words("Beside the cold start (PSS)"),
     ]);
+    let has_fit = |name: &str| {
+        ["used_bytes", "pss_bytes"].iter().any(|metric| view.fit(name, metric).is_some())
+    };
     for way in ways(view) {
         let fit = |metric| view.fit(way.wall.name, metric);
-        if fit("used_bytes").or(fit("pss_bytes")).is_none() {
+        if !has_fit(way.wall.name) {
             continue;
         }
         let shown = |metric| {
@@ -73,6 +76,10 @@ pub fn memory_by_way(view: &View<'_>) -> Table {
             shown("private_bytes"),
             beside,
         ]);
+    }
+    // Cold starts alone are in the table of all runtimes.
+    if !ways(view).iter().any(|way| way.cold.is_some() && has_fit(way.wall.name)) {
+        table.rows.clear();
     }
     table
 }
@@ -122,5 +129,8 @@ mod tests {
         assert!(shown.contains("container  | warm  | 512 KiB"), "{shown}");
         assert!(shown.contains("intervals overlap"), "{shown}");
         assert!(memory_by_way(&View::new(&sample::rich())).is_empty());
+        let mut cold = results;
+        cold.fits.retain(|fit| !fit.runtime.contains('-'));
+        assert!(memory_by_way(&View::new(&cold)).is_empty());
     }
 }
