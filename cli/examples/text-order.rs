@@ -117,11 +117,19 @@ fn name_pattern(symbol: &str) -> Option<String> {
     Some(pattern + "*")
 }
 
+/// What every run goes through. All that mentions these stands behind the functions
+/// met, so that one which is new since then has its neighbours there, and not a
+/// window of its own somewhere in the text.
+const RUN_BY: [&str; 3] = ["bulkhead_container", "bulkhead_runtime", "bulkhead..args"];
+
 fn print_script(names: &[String]) {
     println!("/* Written by cli/examples/text-order.rs; why is said there. */");
     println!("SECTIONS {{\n  .text.first : {{");
     for name in names {
         println!("    *(.text.{name} .text.unlikely.{name})");
+    }
+    for part in RUN_BY {
+        println!("    *(.text.*{part}*)");
     }
     println!("  }}\n}}\nINSERT BEFORE .text;");
 }
