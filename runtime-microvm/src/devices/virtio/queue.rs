@@ -92,6 +92,24 @@ impl VirtQueue {
         self.queue.add_used(ram, head, written).map_err(|_| Malformed::UsedRing)
     }
 
+    /// Has `answer` deal with every chain the driver has made available and say how
+    /// many bytes it wrote; returns whether the driver is to be told.
+    ///
+    /// # Errors
+    ///
+    /// Those of `answer`, and of [`Self::pop`], [`Self::push`] and [`Self::notify`].
+    pub fn serve(
+        &mut self,
+        ram: &GuestRam,
+        mut answer: impl FnMut(&Chain<'_>) -> Result<usize, Malformed>,
+    ) -> Result<Notify, Malformed> {
+        while let Some(chain) = self.pop(ram)? {
+            let written = answer(&chain)?;
+            self.push(ram, chain.head(), written)?;
+        }
+        self.notify(ram)
+    }
+
     /// Whether the driver is to be told of what was pushed since the last call.
     ///
     /// # Errors

@@ -79,13 +79,12 @@ impl VirtioDevice for Balloon {
     ) -> Result<Notify, Malformed> {
         self.metrics.kicks += 1;
         let Some(queue) = queues.get_mut(index) else { return Ok(Notify::No) };
-        while let Some(chain) = queue.pop(ram)? {
+        queue.serve(ram, |chain| {
             // What a guest inflates unasked stays where it is.
             if index == REPORTS {
-                self.reclaim(&chain);
+                self.reclaim(chain);
             }
-            queue.push(ram, chain.head(), 0)?;
-        }
-        queue.notify(ram)
+            Ok(0)
+        })
     }
 }

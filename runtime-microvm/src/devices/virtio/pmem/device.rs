@@ -76,10 +76,6 @@ impl VirtioDevice for Pmem {
     ) -> Result<Notify, Malformed> {
         self.metrics.kicks += 1;
         let Some(queue) = queues.get_mut(queue) else { return Ok(Notify::No) };
-        while let Some(chain) = queue.pop(ram)? {
-            let written = self.serve(&chain)?;
-            queue.push(ram, chain.head(), written)?;
-        }
-        queue.notify(ram)
+        queue.serve(ram, |chain| self.serve(chain))
     }
 }

@@ -51,7 +51,7 @@ impl VirtioDevice for Rng {
     ) -> Result<Notify, Malformed> {
         self.metrics.kicks += 1;
         let Some(queue) = queues.get_mut(queue) else { return Ok(Notify::No) };
-        while let Some(chain) = queue.pop(ram)? {
+        queue.serve(ram, |chain| {
             let mut bytes = [0_u8; MAX_BYTES];
             let wanted = chain.writable().len().min(MAX_BYTES);
             // SAFETY: `bytes` is valid for writes of at least `wanted` bytes.
@@ -59,8 +59,7 @@ impl VirtioDevice for Rng {
             let drawn = usize::try_from(drawn).unwrap_or(0);
             chain.writable().write_at(0, &bytes[..drawn])?;
             self.metrics.bytes += drawn as u64;
-            queue.push(ram, chain.head(), drawn)?;
-        }
-        queue.notify(ram)
+            Ok(drawn)
+        })
     }
 }
