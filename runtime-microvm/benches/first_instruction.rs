@@ -25,7 +25,7 @@ fn run_once(intel: bool, timeline: &Arc<SharedTimeline>) -> Result<Ending, Machi
         intel,
     })?;
     let stop = AtomicBool::new(false);
-    Ok(vcpu_loop::run(&mut machine.vcpu, &mut machine.io, &machine.ram, &stop))
+    Ok(vcpu_loop::run(&mut machine.vcpu, &mut machine.io, &machine.rest.ram, &stop))
 }
 
 fn first_instruction(criterion: &mut Criterion) {

@@ -95,17 +95,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         timeline: timeline.clone(),
         intel: false,
     })?;
-    println!("built in {:?}; command line: {}", begun.elapsed(), machine.command_line);
+    println!("built in {:?}; command line: {}", begun.elapsed(), machine.rest.command_line);
 
     let stop = Arc::new(AtomicBool::new(false));
     watch(options.timeout, stop.clone())?;
     timeline.mark(Clock::FirstGuestInstruction);
-    let ending = vcpu_loop::run(&mut machine.vcpu, &mut machine.io, &machine.ram, &stop);
+    let ending = vcpu_loop::run(&mut machine.vcpu, &mut machine.io, &machine.rest.ram, &stop);
     println!("ended after {:?}: {ending:?}", begun.elapsed());
 
     print_log(log)?;
     if !options.console {
-        for line in guest_log::last_lines(&machine.ram, 1000) {
+        for line in guest_log::last_lines(&machine.rest.ram, 1000) {
             println!("| {line}");
         }
     }
@@ -119,11 +119,11 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("{name}: {:?} after the first instruction", seen.since(first));
         }
     }
-    if let Some(devices) = &machine.devices {
+    if let Some(devices) = &machine.rest.devices {
         println!("{:?}", devices.metrics());
     }
     let mut stats = KvmStats::default();
-    for fd in machine.stats {
+    for fd in machine.rest.stats {
         StatsReader::new(fd.into())?.add_to(&mut stats)?;
     }
     for (name, value) in stats.0.iter().filter(|(_, value)| **value > 0) {

@@ -112,25 +112,34 @@ pub enum MachineError {
     },
 }
 
-/// A machine, ready for its first instruction.
+/// A machine, ready for its first instruction: two parts for the thread that runs it,
+/// and the rest.
 #[derive(Debug)]
 pub struct Machine {
     /// Its processor.
     pub vcpu: Vcpu,
     /// What the processor's accesses go to.
     pub io: Io,
-    /// Its memory.
+    /// What stays with the event loop.
+    pub rest: Rest,
+}
+
+/// What of a machine stays with the event loop.
+#[derive(Debug)]
+pub struct Rest {
+    /// Guest memory.
     pub ram: Arc<GuestRam>,
     /// The devices of a Linux guest.
     pub devices: Option<Devices>,
     /// The statistics of the VM and of its processor, where KVM keeps any.
     pub stats: Vec<StatsFd>,
-    /// The command line, to recognise the kernel's log by.
+    /// The command line.
     pub command_line: String,
+    /// Numbers of the MSRs that make up the processor's state.
+    pub msr_indices: Vec<u32>,
     vm: Arc<Vm>,
     io_apic: IoApic,
     cpuid: CpuId,
-    msr_indices: Vec<u32>,
 }
 
 /// Where the accesses of the processor go.
@@ -157,7 +166,7 @@ impl Machine {
             Guest::Raw(_) | Guest::RawLong(_) => None,
         };
         let mut machine = Self::empty(ram, root.as_ref(), config.timeline, config.intel)?;
-        let ram = &machine.ram;
+        let ram = &machine.rest.ram;
         let entry = match config.guest {
             Guest::Raw(code) => boot::raw(ram, &code)?,
             Guest::RawLong(code) => boot::raw_long(ram, &code)?,
@@ -167,23 +176,24 @@ impl Machine {
                     None => KernelMessages::Quiet,
                 };
                 if let Some(log) = linux.console {
-                    let line = machine.io_apic.line(layout::SERIAL_IRQ);
+                    let line = machine.rest.io_apic.line(layout::SERIAL_IRQ);
                     machine.io.console = Some(Console::new(line, log));
                 }
                 let rng = linux.entropy_device.then(Rng::new);
                 let balloon = linux.balloon.then(Balloon::new);
                 let virtio = Virtio { root, vsock: linux.vsock, rng, balloon };
                 let count = machine.attach(virtio).count();
-                machine.command_line = boot::command_line::linux(
+                machine.rest.command_line = boot::command_line::linux(
                     messages,
                     linux.root_disk,
                     count,
                     &linux.extra_command_line,
                 );
-                boot::linux(&machine.ram, &linux.kernel, &machine.command_line)?
+                let rest = &machine.rest;
+                boot::linux(&rest.ram, &linux.kernel, &rest.command_line)?
             }
         };
-        machine.vcpu.prepare(&machine.cpuid, entry)?;
+        machine.vcpu.prepare(&machine.rest.cpuid, entry)?;
         Ok(machine)
     }
 
@@ -218,57 +228,22 @@ impl Machine {
         io.mmio.insert(layout::IO_APIC, Arc::new(Mutex::new(io_apic.clone())));
         let mut cpuid = system.supported_cpuid()?;
         cpuid::single_processor(&mut cpuid, system.has_tsc_deadline());
-        Ok(Self {
-            vcpu,
-            io,
+        let rest = Rest {
             ram,
             devices: None,
             stats,
             command_line: String::new(),
+            msr_indices: system.msr_indices()?,
             vm,
             io_apic,
             cpuid,
-            msr_indices: system.msr_indices()?,
-        })
+        };
+        Ok(Self { vcpu, io, rest })
     }
 
     fn attach(&mut self, virtio: Virtio) -> &Devices {
-        let devices = Devices::attach(&mut self.io.mmio, &self.io_apic, &self.ram, virtio);
-        self.devices.insert(devices)
+        let rest = &mut self.rest;
+        let devices = Devices::attach(&mut self.io.mmio, &rest.io_apic, &rest.ram, virtio);
+        rest.devices.insert(devices)
     }
-
-    /// Keeps the VM and takes the processor and its accesses out, for the thread
-    /// that runs them.
-    #[must_use]
-    pub fn split(self) -> (Vcpu, Io, Rest) {
-        let rest = Rest {
-            ram: self.ram,
-            devices: self.devices,
-            stats: self.stats,
-            command_line: self.command_line,
-            vm: self.vm,
-            io_apic: self.io_apic,
-            cpuid: self.cpuid,
-            msr_indices: self.msr_indices,
-        };
-        (self.vcpu, self.io, rest)
-    }
-}
-
-/// What of a machine stays with the event loop.
-#[derive(Debug)]
-pub struct Rest {
-    /// Guest memory.
-    pub ram: Arc<GuestRam>,
-    /// The devices of a Linux guest.
-    pub devices: Option<Devices>,
-    /// The statistics of the VM and of its processor.
-    pub stats: Vec<StatsFd>,
-    /// The command line.
-    pub command_line: String,
-    /// Numbers of the MSRs that make up the processor's state.
-    pub msr_indices: Vec<u32>,
-    vm: Arc<Vm>,
-    io_apic: IoApic,
-    cpuid: CpuId,
 }

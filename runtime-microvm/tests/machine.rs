@@ -26,7 +26,12 @@ fn machine(guest: Guest, memory_mib: u32) -> Result<Machine, MachineError> {
 
 fn run(guest: Guest) -> Ending {
     let mut machine = machine(guest, 16).unwrap();
-    vcpu_loop::run(&mut machine.vcpu, &mut machine.io, &machine.ram, &AtomicBool::new(false))
+    vcpu_loop::run(
+        &mut machine.vcpu,
+        &mut machine.io,
+        &machine.rest.ram,
+        &AtomicBool::new(false),
+    )
 }
 
 /// `mov al, 0xfe; out 0x64, al`: the keyboard controller's reset.
@@ -101,7 +106,8 @@ fn a_stuck_processor_can_be_stopped_and_says_where_it_was() {
             }
         });
         // Entered once for certain: the flag is looked at before each entry.
-        let ending = vcpu_loop::run(&mut machine.vcpu, &mut machine.io, &machine.ram, &stop);
+        let ending =
+            vcpu_loop::run(&mut machine.vcpu, &mut machine.io, &machine.rest.ram, &stop);
         done.store(true, Ordering::Release);
         ending
     });
@@ -117,11 +123,11 @@ fn kvm_counts_what_happened() {
     let _ = vcpu_loop::run(
         &mut machine.vcpu,
         &mut machine.io,
-        &machine.ram,
+        &machine.rest.ram,
         &AtomicBool::new(false),
     );
     let mut stats = KvmStats::default();
-    for fd in machine.stats {
+    for fd in machine.rest.stats {
         StatsReader::new(fd.into()).unwrap().add_to(&mut stats).unwrap();
     }
     assert!(stats.get("exits").is_some_and(|exits| exits > 0), "{stats:?}");
@@ -132,14 +138,14 @@ fn kvm_counts_what_happened() {
 fn counters_are_kept_with_a_milestone() {
     let mut machine = machine(Guest::Raw(RESET.to_vec()), 16).unwrap();
     let stop = AtomicBool::new(false);
-    let _ = vcpu_loop::run(&mut machine.vcpu, &mut machine.io, &machine.ram, &stop);
+    let _ = vcpu_loop::run(&mut machine.vcpu, &mut machine.io, &machine.rest.ram, &stop);
     let mut expected = Vec::new();
-    for fd in &machine.stats {
+    for fd in &machine.rest.stats {
         let reader = StatsReader::new(fd.try_clone().unwrap().into()).unwrap();
         expected.extend(reader.values().unwrap());
     }
     let timeline = Arc::new(SharedTimeline::anonymous().unwrap());
-    let mut timer = BootTimer::new(timeline.clone(), machine.stats);
+    let mut timer = BootTimer::new(timeline.clone(), machine.rest.stats);
     let kernel_done = Milestone::KernelDone as u32;
     assert_eq!(timer.write(MILESTONE as u64, &kernel_done.to_le_bytes()), None);
     let kept: Vec<_> = timeline.counters().collect();

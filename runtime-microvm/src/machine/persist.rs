@@ -92,16 +92,16 @@ impl Machine {
         let shown = if state.devices.pmem.is_some() { RootDisk::Pmem } else { RootDisk::Blk };
         let root = Some(Root::open(&saved.disk, shown, saved.memory_mib)?);
         let mut machine = Self::empty(ram, root.as_ref(), saved.timeline, saved.intel)?;
-        if let Some(leaf) = first_difference(machine.cpuid.as_slice(), &state.cpuid) {
+        if let Some(leaf) = first_difference(machine.rest.cpuid.as_slice(), &state.cpuid) {
             return Err(MachineError::OtherProcessor { leaf });
         }
         let rng = state.devices.rng.is_some().then(Rng::new);
         let balloon = state.devices.balloon.is_some().then(Balloon::new);
         let virtio = Virtio { root, vsock: saved.vsock, rng, balloon };
-        machine.io_apic.restore(&state.io_apic);
+        machine.rest.io_apic.restore(&state.io_apic);
         machine.attach(virtio).restore(&state.devices)?;
-        machine.vcpu.restore(&machine.cpuid, &state.vcpu)?;
-        machine.vm.set_clock(&state.clock)?;
+        machine.vcpu.restore(&machine.rest.cpuid, &state.vcpu)?;
+        machine.rest.vm.set_clock(&state.clock)?;
         Ok(machine)
     }
 }

@@ -139,7 +139,7 @@ fn run(channel: &Channel) -> Result<(), MonitorError> {
     };
     timeline.mark(Clock::SandboxCreated);
     give_up_capabilities()?;
-    let (vcpu, io, rest) = machine.split();
+    let Machine { vcpu, io, rest } = machine;
     let filters = config.seccomp.then(seccomp::filters).transpose()?;
     let (vcpu_filter, own_filter) = filters.unzip();
     let limits = processor::Limits { cpu: config.cpu_limit, filter: vcpu_filter };

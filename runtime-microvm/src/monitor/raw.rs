@@ -41,7 +41,7 @@ fn try_run(file: &Path) -> Result<bool, Box<dyn std::error::Error>> {
         timeline: timeline.clone(),
         intel: KvmFlavour::detect() == KvmFlavour::Intel,
     })?;
-    let (vcpu, io, rest) = machine.split();
+    let Machine { vcpu, io, rest } = machine;
     let processor =
         processor::start(vcpu, io, rest.ram.clone(), timeline.clone(), Limits::default())?;
     processor.wait()?;
