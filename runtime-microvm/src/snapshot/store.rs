@@ -110,12 +110,7 @@ impl Snapshots {
     pub fn draft(&self, name: &str) -> Result<Draft, SnapshotError> {
         let target = self.path(name)?;
         let dir = self.dir.join(hidden(name));
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error("remove", &dir)(error));
-            }
-            _ => {}
-        }
+        remove_if_there(&dir)?;
         fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
         Ok(Draft { dir, target })
     }
@@ -144,6 +139,13 @@ fn create(path: &Path) -> Result<File, SnapshotError> {
     let mut options = File::options();
     options.read(true).write(true).create_new(true).mode(0o600);
     options.open(path).map_err(io_error("create", path))
+}
+
+fn remove_if_there(dir: &Path) -> Result<(), SnapshotError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(io_error("remove", dir)),
+    }
 }
 
 /// The name of what this process makes or removes.
@@ -200,12 +202,7 @@ impl Draft {
             .and_then(|()| file.sync_data())
             .map_err(io_error("write", &path))?;
         if replace {
-            match fs::remove_dir_all(&self.target) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(io_error("replace", &self.target)(error));
-                }
-                _ => {}
-            }
+            remove_if_there(&self.target)?;
         }
         fs::rename(&self.dir, &self.target).map_err(|error| match error.kind() {
             io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists => {
