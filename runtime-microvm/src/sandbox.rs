@@ -172,16 +172,15 @@ impl Sandbox for MicroVm {
         };
         let command = command_of(&start);
         let failed = session_error(&self.record.id, &command, STEP);
+        let fresh = || fresh().map_err(io_error("draw random bytes")).map_err(wall(STEP));
         if self.resumes {
-            let fresh = fresh().map_err(io_error("draw random bytes")).map_err(wall(STEP))?;
-            let session = Session::resumed(stream, stdio, &fresh).map_err(failed)?;
+            let session = Session::resumed(stream, stdio, &fresh()?).map_err(failed)?;
             return self.go_on(session, STEP);
         }
         let mut session = Session::new(stream, stdio).map_err(failed)?;
         let deadline = self.answer_within.and_then(|within| Instant::now().checked_add(within));
         if self.answer_within.is_some() {
-            let fresh = fresh().map_err(io_error("draw random bytes"));
-            start.fresh = Some(fresh.map_err(wall(STEP))?);
+            start.fresh = Some(fresh()?);
         }
         match session.launch(start, deadline, interrupt) {
             Ok(Wake::Done) => {}

@@ -33,12 +33,12 @@ pub(crate) fn choose(
         StartFrom::Kernel => return Ok(None),
         // Whoever wants to read a kernel's messages wants to see it boot.
         StartFrom::Template(_) if runtime.console == Console::Always => return Ok(None),
-        StartFrom::Template(templates) => templates.path(&wanted.key()?)?,
+        StartFrom::Template(templates) => match templates.path(&wanted.key()?)? {
+            dir if dir.is_dir() => dir,
+            _ => return Ok(None),
+        },
         StartFrom::Snapshot(dir) => dir.clone(),
     };
-    if matches!(runtime.start, StartFrom::Template(_)) && !dir.is_dir() {
-        return Ok(None);
-    }
     let snapshot = Snapshot::open(&dir)?;
     snapshot.manifest.fingerprint.check(&wanted)?;
     Ok(Some(snapshot))

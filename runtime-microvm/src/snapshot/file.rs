@@ -67,18 +67,14 @@ impl KnownFile {
         Ok(Self { path: path.to_owned(), identity, digest: digest(&file, identity.len)? })
     }
 
-    /// Whether the file at `path` has the same content.
+    /// Whether the open `file` has the same content.
     ///
     /// # Errors
     ///
     /// When it cannot be read.
-    pub fn is(&self, path: &Path) -> io::Result<bool> {
-        let file = File::open(path)?;
+    pub fn is(&self, file: &File) -> io::Result<bool> {
         let identity = Identity::from_metadata(&file.metadata()?);
-        if identity == self.identity {
-            return Ok(true);
-        }
-        Ok(identity.len == self.identity.len && self.has_content_of(&file)?)
+        Ok(identity == self.identity || self.has_content_of(file)?)
     }
 
     /// Whether the content of `file` is the same, byte by byte.
@@ -165,18 +161,19 @@ mod tests {
         file.write_all_at(b"data", 3 << 20).unwrap();
         file.write_all_at(b"end", (5 << 20) - 3).unwrap();
         let known = KnownFile::of(&one).unwrap();
-        assert!(known.is(&one).unwrap());
+        let is = |path: &Path| known.is(&File::open(path).unwrap()).unwrap();
+        assert!(is(&one));
         // Written out in full, without holes.
         std::fs::write(&two, std::fs::read(&one).unwrap()).unwrap();
-        assert!(known.is(&two).unwrap());
+        assert!(is(&two));
         let changed = File::options().write(true).open(&two).unwrap();
         changed.write_all_at(b"D", 3 << 20).unwrap();
-        assert!(!known.is(&two).unwrap());
+        assert!(!is(&two));
         changed.write_all_at(b"d", 3 << 20).unwrap();
-        assert!(known.is(&two).unwrap());
+        assert!(is(&two));
         changed.write_all_at(b"x", 1 << 20).unwrap();
-        assert!(!known.is(&two).unwrap(), "where a hole was");
+        assert!(!is(&two), "where a hole was");
         changed.set_len(4 << 20).unwrap();
-        assert!(!known.is(&two).unwrap(), "cut off");
+        assert!(!is(&two), "cut off");
     }
 }

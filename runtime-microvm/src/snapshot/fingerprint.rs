@@ -1,6 +1,7 @@
 //! What has to be the same where a machine goes on.
 
 use std::fmt;
+use std::fs::File;
 use std::path::Path;
 
 use bulkhead_guest::protocol;
@@ -147,7 +148,7 @@ impl Fingerprint {
 }
 
 fn same(what: &'static str, known: &KnownFile, path: &Path) -> Result<(), SnapshotError> {
-    if known.is(path).map_err(io_error("read", path))? {
+    if File::open(path).and_then(|file| known.is(&file)).map_err(io_error("read", path))? {
         Ok(())
     } else {
         Err(SnapshotError::OtherFile { what, path: path.to_owned() })

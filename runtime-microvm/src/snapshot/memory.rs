@@ -83,7 +83,7 @@ fn is_zero(page: &[u8]) -> bool {
 /// [`SnapshotError::MemoryDamaged`] when the file is another one.
 pub fn map(path: &Path, known: &KnownFile, mib: u32) -> Result<GuestRam, SnapshotError> {
     let file = File::open(path).map_err(io_error("open", path))?;
-    if !known.is(path).map_err(io_error("read", path))? {
+    if !known.is(&file).map_err(io_error("read", path))? {
         return Err(SnapshotError::MemoryDamaged { path: path.to_owned() });
     }
     let bytes = u64::from(mib) << 20;
