@@ -6,7 +6,8 @@ use crate::schema::{Cell, DensitySample, Fit};
 use crate::tables::spaced;
 use crate::units::{Measured, Unit, count, float, times};
 use crate::view::{
-    NOT_DISTINGUISHABLE, NOT_FROM_ZERO, View, Wall, doubt, is_within_noise, median, slope,
+    NOT_DISTINGUISHABLE, NOT_FROM_ZERO, View, Wall, apart, doubt, is_within_noise, median,
+    slope,
 };
 
 /// The metrics of [`crate::schema::Fit`].
@@ -158,8 +159,7 @@ fn beside_first(view: &View<'_>, wall: &Wall<'_>, fit: &Fit) -> String {
         None => earlier.find_map(rising),
     };
     let Some((label, base)) = base else { return String::new() };
-    let apart = fit.slope_low > base.slope_high || fit.slope_high < base.slope_low;
-    if apart {
+    if apart(fit, base) {
         format!("{} {label}", times(fit.slope / base.slope))
     } else {
         format!("{NOT_DISTINGUISHABLE} from {label}")

@@ -1,6 +1,8 @@
 //! Results as every renderer shows them: what is looked up, named and marked is
 //! decided once, here, so that terminal, Markdown and HTML cannot disagree.
 
+use std::cmp::Ordering;
+
 use crate::badge;
 use crate::clocks::{FIRST_OUTPUT, START_METRIC};
 use crate::schema::{BootSample, Cell, Fit, Host, Ratio, Results, RuntimeInfo, Start, Surface};
@@ -288,6 +290,24 @@ pub fn doubt(ratio: &Ratio) -> Option<&'static str> {
     }
 }
 
+/// Which of two slopes is the larger, as far as their intervals tell: equal where these
+/// overlap, `None` where one has no interval.
+pub fn steeper(one: &Fit, other: &Fit) -> Option<Ordering> {
+    if one.slope_low > other.slope_high {
+        Some(Ordering::Greater)
+    } else if one.slope_high < other.slope_low {
+        Some(Ordering::Less)
+    } else {
+        let ends = [one.slope_low, one.slope_high, other.slope_low, other.slope_high];
+        ends.iter().all(|end| !end.is_nan()).then_some(Ordering::Equal)
+    }
+}
+
+/// They are known to differ.
+pub fn apart(one: &Fit, other: &Fit) -> bool {
+    steeper(one, other).is_some_and(Ordering::is_ne)
+}
+
 /// The line is not known to rise.
 pub fn is_within_noise(fit: &Fit) -> bool {
     fit.slope_low <= 0.0 && fit.slope_high >= 0.0
@@ -345,6 +365,21 @@ mod tests {
             .count();
         assert!(below <= above && above <= below + 1, "{below} below, {above} above");
         assert!(view.median_start("nobody").is_none());
+    }
+
+    #[test]
+    fn slopes_differ_where_their_intervals_are_apart() {
+        let fit = sample::results().fits.remove(0);
+        let from =
+            |low: f64, high: f64| Fit { slope_low: low, slope_high: high, ..fit.clone() };
+        let (low, middle, high) = (from(1.0, 2.0), from(2.0, 4.0), from(3.0, 5.0));
+        assert_eq!(steeper(&low, &high), Some(Ordering::Less));
+        assert_eq!(steeper(&high, &low), Some(Ordering::Greater));
+        assert_eq!(steeper(&middle, &high), Some(Ordering::Equal));
+        assert_eq!(steeper(&low, &middle), Some(Ordering::Equal), "they touch");
+        assert!(apart(&low, &high) && !apart(&middle, &high));
+        let none = from(f64::NAN, f64::NAN);
+        assert_eq!((steeper(&none, &high), steeper(&high, &none)), (None, None));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Axes: from values to places, with marks at round numbers.
 
+use super::canvas::{Anchor, Canvas, Drawn, Ink, Type};
 use crate::units::Unit;
 
 /// Ranges wider than this factor are shown on a logarithmic axis.
@@ -144,6 +145,43 @@ fn round_step(step: f64) -> f64 {
     let decade = 10_f64.powf(step.abs().max(f64::MIN_POSITIVE).log10().floor());
     let multiple = [1.0, 2.0, 5.0].into_iter().find(|m| m * decade >= step * (1.0 - 1e-9));
     multiple.unwrap_or(10.0) * decade
+}
+
+/// Two axes that meet at the lower left: `across` with a mark at each of `counts` and
+/// its name below, `up` with a line at each round value.
+pub struct Grid<'a> {
+    pub across: &'a Axis,
+    pub counts: &'a [f64],
+    pub name: &'a str,
+    pub up: &'a Axis,
+    pub unit: Unit,
+    /// Most lines.
+    pub lines: usize,
+}
+
+impl Grid<'_> {
+    /// Height of what is below the axis that goes across: its marks and its name.
+    pub const FOOT: f64 = 44.0;
+
+    /// Draws both from where `across` begins to where it ends, above `bottom`.
+    pub fn draw(&self, canvas: &Canvas<'_>, bottom: f64) -> Drawn {
+        let (left, right) = (self.across.start, self.across.end);
+        let muted = Type::label(Ink::Muted);
+        for tick in self.up.ticks(self.unit, self.lines) {
+            let y = self.up.at(tick);
+            canvas.line((left, y), (right, y), Ink::Grid, 1.0)?;
+            let label = tick_label(self.unit, tick);
+            canvas.text(&label, (left - 7.0, y), Anchor::End, muted)?;
+        }
+        for count in self.counts {
+            let x = self.across.at(*count);
+            canvas.line((x, bottom), (x, bottom + 4.0), Ink::Muted, 1.0)?;
+            let label = tick_label(Unit::Count, *count);
+            canvas.text(&label, (x, bottom + 15.0), Anchor::Middle, muted)?;
+        }
+        let middle = f64::midpoint(left, right);
+        canvas.text(self.name, (middle, bottom + 34.0), Anchor::Middle, muted)
+    }
 }
 
 /// A tick's label: as short as its value allows.

@@ -1,7 +1,7 @@
 //! Host memory over the number of idle sandboxes: the samples as dots, the
 //! fitted line through them.
 
-use super::axis::{Axis, tick_label};
+use super::axis::{Axis, Grid};
 use super::canvas::{Anchor, Canvas, DrawError, Drawn, Ink, Type, svg};
 use super::names::{self, End};
 use super::{Figure, Layout, stroke};
@@ -29,7 +29,7 @@ impl Frame {
             Layout::Wide => (500.0, 330.0, 114.0),
             Layout::Narrow => (layout.width(), 290.0, 108.0),
         };
-        Self { width, height, left: 62.0, right: width - names, bottom: height - 44.0 }
+        Self { width, height, left: 62.0, right: width - names, bottom: height - Grid::FOOT }
     }
 }
 
@@ -71,10 +71,19 @@ fn panel(view: &View<'_>, way: Way, frame: Frame) -> Result<String, DrawError> {
     let sizes: Vec<f64> = samples.iter().map(way.value).chain(ends).collect();
     let across = Axis::from_zero(&counts, frame.left, frame.right);
     let up = Axis::from_zero(&sizes, frame.bottom, TOP);
+    let whole = across.ticks(Unit::Count, 7).into_iter().filter(|tick| tick.fract() == 0.0);
+    let grid = Grid {
+        across: &across,
+        counts: &whole.collect::<Vec<_>>(),
+        name: "idle sandboxes",
+        up: &up,
+        unit: Unit::Bytes,
+        lines: 7,
+    };
     let description = format!("{} over the number of idle sandboxes", way.title);
     svg(frame.width, frame.height, &description, |canvas| {
         canvas.text(way.title, (0.0, 12.0), Anchor::Start, Type::strong(Ink::Text))?;
-        axes(canvas, &across, &up, frame)?;
+        grid.draw(canvas, frame.bottom)?;
         for sample in samples {
             let Some(wall) = view.walls.iter().find(|w| w.name == sample.runtime) else {
                 continue;
@@ -84,24 +93,6 @@ fn panel(view: &View<'_>, way: Way, frame: Frame) -> Result<String, DrawError> {
         }
         draw_lines(canvas, &lines, (&across, &up), frame)
     })
-}
-
-fn axes(canvas: &Canvas<'_>, across: &Axis, up: &Axis, frame: Frame) -> Drawn {
-    let Frame { left, right, bottom, .. } = frame;
-    let muted = Type::label(Ink::Muted);
-    for tick in up.ticks(Unit::Bytes, 7) {
-        let y = up.at(tick);
-        canvas.line((left, y), (right, y), Ink::Grid, 1.0)?;
-        canvas.text(&tick_label(Unit::Bytes, tick), (left - 7.0, y), Anchor::End, muted)?;
-    }
-    for tick in across.ticks(Unit::Count, 7).into_iter().filter(|tick| tick.fract() == 0.0) {
-        let x = across.at(tick);
-        canvas.line((x, bottom), (x, bottom + 4.0), Ink::Muted, 1.0)?;
-        let at = (x, bottom + 15.0);
-        canvas.text(&tick_label(Unit::Count, tick), at, Anchor::Middle, muted)?;
-    }
-    let at = (f64::midpoint(left, right), bottom + 34.0);
-    canvas.text("idle sandboxes", at, Anchor::Middle, muted)
 }
 
 /// A fit where it was measured: it says nothing about more sandboxes than that.

@@ -2,8 +2,8 @@
 //! the same moment, is up. Both axes are logarithmic, so that a line as steep as
 //! the diagonal means: twice as many take twice as long.
 
-use super::axis::{Axis, tick_label};
-use super::canvas::{Anchor, Canvas, DrawError, Drawn, Ink, Type, svg};
+use super::axis::{Axis, Grid};
+use super::canvas::{Canvas, DrawError, Drawn, Ink, svg};
 use super::names::{self, End};
 use super::{Figure, Layout, stroke};
 use crate::schema::Cell;
@@ -12,9 +12,6 @@ use crate::view::{View, Wall};
 use crate::workloads::STORM;
 
 const TOP: f64 = 12.0;
-
-/// Below the axis: its marks and its name.
-const FOOT: f64 = 44.0;
 
 /// Between the dots of two runtimes at one number, pixels.
 const ASIDE: f64 = 3.0;
@@ -63,7 +60,7 @@ fn chart(lines: &[Line<'_, '_>], layout: Layout) -> Result<String, DrawError> {
         Layout::Wide => (64.0, width - 150.0, 400.0),
         Layout::Narrow => (54.0, width - 112.0, 330.0),
     };
-    let bottom = height - FOOT;
+    let bottom = height - Grid::FOOT;
     let storms = || lines.iter().flat_map(|line| &line.storms);
     let mut numbers: Vec<f64> = storms().map(|(at_once, _)| *at_once).collect();
     numbers.sort_by(f64::total_cmp);
@@ -72,9 +69,17 @@ fn chart(lines: &[Line<'_, '_>], layout: Layout) -> Result<String, DrawError> {
         storms().flat_map(|(_, cell)| [cell.median, cell.low, cell.high]).collect();
     let across = Axis::logarithmic(&numbers, left, right);
     let up = Axis::logarithmic(&times, bottom, TOP);
+    let grid = Grid {
+        across: &across,
+        counts: &numbers,
+        name: "sandboxes asked for at once",
+        up: &up,
+        unit: Unit::Nanoseconds,
+        lines: 8,
+    };
     let description = "Time until the last of k sandboxes is up, over k";
     svg(width, height, description, |canvas| {
-        grid(canvas, (&across, &numbers), &up, (left, right, bottom))?;
+        grid.draw(canvas, bottom)?;
         for line in lines {
             draw_line(canvas, line, &across, &up)?;
         }
@@ -86,29 +91,6 @@ fn chart(lines: &[Line<'_, '_>], layout: Layout) -> Result<String, DrawError> {
             lines.iter().filter_map(|line| Some(End { wall: line.wall, at: end(line)? }));
         names::draw(canvas, ends.collect(), right, bottom)
     })
-}
-
-fn grid(
-    canvas: &Canvas<'_>,
-    (across, numbers): (&Axis, &[f64]),
-    up: &Axis,
-    (left, right, bottom): (f64, f64, f64),
-) -> Drawn {
-    let muted = Type::label(Ink::Muted);
-    for tick in up.ticks(Unit::Nanoseconds, 8) {
-        let y = up.at(tick);
-        canvas.line((left, y), (right, y), Ink::Grid, 1.0)?;
-        let label = tick_label(Unit::Nanoseconds, tick);
-        canvas.text(&label, (left - 7.0, y), Anchor::End, muted)?;
-    }
-    for number in numbers {
-        let x = across.at(*number);
-        canvas.line((x, bottom), (x, bottom + 4.0), Ink::Muted, 1.0)?;
-        let label = tick_label(Unit::Count, *number);
-        canvas.text(&label, (x, bottom + 15.0), Anchor::Middle, muted)?;
-    }
-    let at = (f64::midpoint(left, right), bottom + 34.0);
-    canvas.text("sandboxes asked for at once", at, Anchor::Middle, muted)
 }
 
 fn draw_line(canvas: &Canvas<'_>, line: &Line<'_, '_>, across: &Axis, up: &Axis) -> Drawn {

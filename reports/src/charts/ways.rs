@@ -20,6 +20,6 @@ fn row(way: &Way<'_, '_>) -> Option<Row> {
         high: ratio.high,
         hollow: !ratio.distinguishable,
     };
-    let name = format!("{}, {}", printable(way.wall.runtime()), way.word());
+    let name = format!("{}, {}", printable(way.wall.runtime()), way.wall.start().as_str());
     Some(Row { name, points: vec![point] })
 }

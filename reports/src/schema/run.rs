@@ -118,8 +118,17 @@ impl Start {
     pub fn named(self, runtime: &str) -> String {
         match self {
             Self::Cold => runtime.to_owned(),
-            Self::Warm => format!("{runtime}-warm"),
-            Self::Pool => format!("{runtime}-pool"),
+            Self::Warm | Self::Pool => format!("{runtime}-{}", self.as_str()),
+        }
+    }
+
+    /// In a word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Warm => "warm",
+            Self::Pool => "pool",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Tables of what was measured.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use super::{Datum, Table, figures, nothing, plain, with, words};
@@ -7,7 +8,8 @@ use crate::clocks::{self, FIRST_OUTPUT, Phase};
 use crate::schema::{Cell, DensitySample, Fit};
 use crate::units::{Measured, NO_FIGURE, Unit, count, float, many, probability, ratio, times};
 use crate::view::{
-    NOT_FROM_ZERO, View, Wall, doubt, is_within_noise, median, printable, slope,
+    NOT_FROM_ZERO, TOO_FEW, View, Wall, doubt, is_within_noise, median, printable, slope,
+    steeper,
 };
 
 /// Start time of each runtime.
@@ -152,13 +154,13 @@ fn agreement(used: Option<&Fit>, pss: Option<&Fit>) -> String {
     if is_within_noise(used) {
         return format!("host memory {NOT_FROM_ZERO}");
     }
-    let overlap = used.slope_low <= pss.slope_high && pss.slope_low <= used.slope_high;
-    if overlap {
-        "intervals overlap".to_owned()
-    } else if used.slope > 0.0 && pss.slope > 0.0 {
-        format!("differ: host memory is {} PSS", times(used.slope / pss.slope))
-    } else {
-        "differ".to_owned()
+    match steeper(used, pss) {
+        None => TOO_FEW.to_owned(),
+        Some(Ordering::Equal) => "intervals overlap".to_owned(),
+        Some(_) if used.slope > 0.0 && pss.slope > 0.0 => {
+            format!("differ: host memory is {} PSS", times(used.slope / pss.slope))
+        }
+        Some(_) => "differ".to_owned(),
     }
 }
 
@@ -285,6 +287,8 @@ mod tests {
         let flat = Fit { slope: -1.0, slope_low: -2.0, slope_high: 0.5, ..far };
         let said = "host memory not distinguishable from zero";
         assert_eq!(agreement(Some(&flat), Some(&near)), said);
+        let few = Fit { slope_low: f64::NAN, slope_high: f64::NAN, ..near.clone() };
+        assert_eq!(agreement(Some(&few), Some(&near)), TOO_FEW);
         assert_eq!(agreement(None, Some(&near)), NO_FIGURE);
     }
 }
