@@ -9,6 +9,9 @@ pub const FIRST_OUTPUT: &str = "first_output";
 /// The metric every report leads with.
 pub const START_METRIC: &str = "request→first_output";
 
+/// The part of a start that is the monitor's alone.
+pub const RESUMED_METRIC: &str = "request→first_guest_instruction";
+
 /// A named clock, and the phase that ends with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clock {

@@ -8,8 +8,8 @@ use crate::overview::{chief_memory, way};
 use crate::schema::{Fit, Ratio, Start};
 use crate::units::{many, times};
 use crate::view::{
-    BOOT, NOT_DISTINGUISHABLE, SYSCALLS, TOO_FEW, View, Wall, doubt, is_within_noise, median,
-    slope,
+    BOOT, NOT_DISTINGUISHABLE, SYSCALLS, TOO_FEW, View, Wall, apart, doubt, is_within_noise,
+    median, slope,
 };
 use crate::ways::ways;
 
@@ -96,9 +96,9 @@ fn without_a_boot(view: &View<'_>) -> Option<String> {
     let said: Vec<String> = ways(view)
         .iter()
         .filter_map(|way| {
-            let ratio = way.of_cold.as_ref()?;
+            let (cell, ratio) = (way.start?, way.of_cold.as_ref()?);
             let compared = view.compared(ratio);
-            Some(format!("{} in {} ({compared})", way.wall.label, median(way.cell)))
+            Some(format!("{} in {} ({compared})", way.wall.label, median(cell)))
         })
         .collect();
     (!said.is_empty()).then(|| format!("Without starting from nothing: {}.", said.join("; ")))
@@ -116,7 +116,8 @@ fn memory(view: &View<'_>, chosen: &Chosen<'_, '_>) -> Option<String> {
             missing.push(wall.label.clone());
             continue;
         };
-        let beside = below.map(|(other, cheap)| format!(" ({})", apart(fit, other, cheap)));
+        let beside =
+            below.map(|(other, cheap)| format!(" ({})", self::beside(fit, other, cheap)));
         said.push(format!("{} {}{}", wall.label, slope(fit), beside.unwrap_or_default()));
         below = Some((wall, fit));
     }
@@ -137,7 +138,7 @@ fn clones(view: &View<'_>) -> Option<String> {
         .iter()
         .filter_map(|way| {
             let (cold, fit) = (way.cold?, view.fit(way.wall.name, metric)?);
-            let beside = apart(fit, cold, view.fit(cold.name, metric)?);
+            let beside = beside(fit, cold, view.fit(cold.name, metric)?);
             Some(format!("{} {} ({beside})", way.wall.label, slope(fit)))
         })
         .collect();
@@ -147,12 +148,11 @@ fn clones(view: &View<'_>) -> Option<String> {
 }
 
 /// A slope beside another: a factor only where their intervals are apart.
-fn apart(fit: &Fit, other: &Wall<'_>, cheap: &Fit) -> String {
-    let apart = fit.slope_low > cheap.slope_high || fit.slope_high < cheap.slope_low;
-    if !apart || is_within_noise(fit) || is_within_noise(cheap) {
-        format!("{NOT_DISTINGUISHABLE} from {}", other.label)
-    } else {
+fn beside(fit: &Fit, other: &Wall<'_>, cheap: &Fit) -> String {
+    if apart(fit, cheap) && !is_within_noise(fit) && !is_within_noise(cheap) {
         format!("{} {}", times(fit.slope / cheap.slope), other.label)
+    } else {
+        format!("{NOT_DISTINGUISHABLE} from {}", other.label)
     }
 }
 

@@ -4,11 +4,13 @@
 
 mod walls;
 
-use crate::clocks::START_METRIC;
+use std::cmp::Ordering;
+
+use crate::clocks::{RESUMED_METRIC, START_METRIC};
 use crate::isolation::{Score, score};
 use crate::schema::{AttemptOutcome, Fit, Start};
 use crate::units::{Unit, many, rounded, times};
-use crate::view::{BOOT, View, Wall, doubt, slope};
+use crate::view::{BOOT, View, Wall, doubt, slope, steeper};
 use crate::ways::ways;
 
 /// The kernel is called "natively" up to this many times the native cost. Ours:
@@ -152,18 +154,22 @@ pub fn rows(view: &View<'_>) -> Vec<Row> {
 fn has_to_boot(walls: &Walls<'_, '_>) -> Option<Judged> {
     let (view, microvm) = (walls.view, walls.microvm?);
     let mine = ways(view).into_iter().filter(|way| way.wall.runtime() == microvm.name);
-    let other = mine.filter(|way| way.of_cold.is_some());
-    let way = other.min_by(|a, b| a.cell.median.total_cmp(&b.cell.median))?;
-    let of_cold = way.of_cold?;
+    let other = mine.filter_map(|way| Some((way.start?, way.of_cold?, way.wall)));
+    let (start, of_cold, wall) =
+        other.min_by(|(a, ..), (b, ..)| a.median.total_cmp(&b.median))?;
+    let resumed = view.cell(BOOT, RESUMED_METRIC, wall.name).map(|cell| {
+        format!("; its virtual processor runs again after {}", crate::view::median(cell))
+    });
     let beside = walls.container.and_then(|container| {
-        let ratio = view.between(BOOT, START_METRIC, way.wall.name, container.name)?;
+        let ratio = view.between(BOOT, START_METRIC, wall.name, container.name)?;
         Some(format!("; that is {}", view.compared(&ratio)))
     });
     let figure = format!(
-        "{} starts in {}, {}{}",
-        way.wall.label,
-        crate::view::median(way.cell),
+        "{} starts in {}, {}{}{}",
+        wall.label,
+        crate::view::median(start),
         view.compared(&of_cold),
+        resumed.unwrap_or_default(),
         beside.unwrap_or_default()
     );
     let verdict = match (of_cold.distinguishable, of_cold.ratio < 1.0) {
@@ -206,7 +212,7 @@ fn no_more_than_an_executable(walls: &Walls<'_, '_>) -> Option<Judged> {
         format!("; besides, its cgroup is charged {bytes} of kernel memory; natively nobody counts it")
     });
     let figure = format!("{} each, {} natively ({way}){besides}", slope(ours), slope(plain));
-    let verdict = if ours.slope_low > plain.slope_high {
+    let verdict = if steeper(ours, plain) == Some(Ordering::Greater) {
         Verdict::Refuted
     } else if ours.slope_high + kernel.unwrap_or(0.0) <= plain.slope * NO_MORE {
         Verdict::Confirmed
@@ -242,12 +248,10 @@ fn higher_density(walls: &Walls<'_, '_>) -> Option<Judged> {
 
 /// The first slope is above the second, as far as their intervals tell.
 fn heavier(dear: &Fit, cheap: &Fit) -> Verdict {
-    if dear.slope_low > cheap.slope_high {
-        Verdict::Confirmed
-    } else if dear.slope_high < cheap.slope_low {
-        Verdict::Refuted
-    } else {
-        Verdict::Undecided
+    match steeper(dear, cheap) {
+        Some(Ordering::Greater) => Verdict::Confirmed,
+        Some(Ordering::Less) => Verdict::Refuted,
+        Some(Ordering::Equal) | None => Verdict::Undecided,
     }
 }
 

@@ -155,6 +155,19 @@ mod tests {
     }
 
     #[test]
+    fn a_restored_machine_has_phases_of_its_own() {
+        let results = sample::warm();
+        let view = View::new(&results);
+        let paid = paid(&view);
+        let clone = paid.iter().find(|paid| paid.wall.name == "microvm-warm").unwrap();
+        let titles: Vec<&str> = clone.phases.iter().map(Phase::title).collect();
+        assert_eq!(titles, ["guest wakes", "to exec", "first output", "run and exit"]);
+        let exits: Vec<u64> = clone.phases.iter().map(|phase| phase.counts[0]).collect();
+        assert_eq!(exits, [100, 400, 200, 200]);
+        assert_eq!(paid.iter().filter(|paid| paid.wall.name == "container-warm").count(), 0);
+    }
+
+    #[test]
     fn the_dearest_phase_names_the_price_of_an_instruction() {
         let results = sample::results();
         let said = dearest(&View::new(&results)).unwrap().replace('\u{a0}', " ");

@@ -10,42 +10,39 @@ use crate::view::{BOOT, View, Wall};
 pub struct Way<'v, 'a> {
     /// The entry of the results it is.
     pub wall: &'v Wall<'a>,
-    /// Its start time.
-    pub cell: &'a Cell,
+    /// Its start time, where that was measured.
+    pub start: Option<&'a Cell>,
     /// The runtime's cold start, where this is another one.
     pub cold: Option<&'v Wall<'a>>,
     /// What its start time is of that.
     pub of_cold: Option<Ratio>,
 }
 
-impl Way<'_, '_> {
-    /// In a word.
-    pub fn word(&self) -> &'static str {
-        match self.wall.start() {
-            Start::Cold => "cold",
-            Start::Warm => "warm",
-            Start::Pool => "pool",
-        }
-    }
-}
-
 /// Every way of starting the runtimes that were started in more than one, runtime
 /// by runtime; nothing where none was.
 pub fn ways<'v, 'a>(view: &'v View<'a>) -> Vec<Way<'v, 'a>> {
-    let walls = view.walls.iter().filter(|wall| several(view, wall));
-    walls.filter_map(|wall| way(view, wall)).collect()
+    view.walls
+        .iter()
+        .filter(|wall| several(view, wall) && measured(view, wall))
+        .map(|wall| way(view, wall))
+        .collect()
 }
 
 /// The runtime of `wall` has a start that is not cold.
 fn several(view: &View<'_>, wall: &Wall<'_>) -> bool {
-    let other = |w: &Wall<'_>| w.start() != Start::Cold && view.start(w.name).is_some();
+    let other = |w: &Wall<'_>| w.start() != Start::Cold && measured(view, w);
     view.walls.iter().any(|w| w.runtime() == wall.runtime() && other(w))
 }
 
-fn way<'v, 'a>(view: &'v View<'a>, wall: &'v Wall<'a>) -> Option<Way<'v, 'a>> {
+fn measured(view: &View<'_>, wall: &Wall<'_>) -> bool {
+    let keeps = || view.results.fits.iter().any(|fit| fit.runtime == wall.name);
+    view.start(wall.name).is_some() || keeps()
+}
+
+fn way<'v, 'a>(view: &'v View<'a>, wall: &'v Wall<'a>) -> Way<'v, 'a> {
     let cold = view.cold_of(wall);
     let of_cold = cold.and_then(|w| view.between(BOOT, START_METRIC, wall.name, w.name));
-    Some(Way { wall, cell: view.start(wall.name)?, cold, of_cold })
+    Way { wall, start: view.start(wall.name), cold, of_cold }
 }
 
 #[cfg(test)]

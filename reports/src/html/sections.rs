@@ -58,12 +58,9 @@ pub struct Warm {
 
 impl Warm {
     pub fn of(view: &View<'_>) -> Option<Self> {
-        let starts = tables::starts_by_way(view);
-        (!starts.is_empty()).then(|| Self {
-            chart: ways::figure(view),
-            starts,
-            memory: tables::memory_by_way(view),
-        })
+        let (starts, memory) = (tables::starts_by_way(view), tables::memory_by_way(view));
+        let any = !starts.is_empty() || !memory.is_empty();
+        any.then(|| Self { chart: ways::figure(view), starts, memory })
     }
 }
 

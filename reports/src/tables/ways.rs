@@ -3,7 +3,7 @@
 use super::{Table, figures, nothing, plain, with, words};
 use crate::schema::Fit;
 use crate::units::{Unit, many, probability, times};
-use crate::view::{View, doubt, is_within_noise, median, printable, slope};
+use crate::view::{View, apart, doubt, is_within_noise, median, printable, slope};
 use crate::ways::{Way, ways};
 
 /// Start time of each way, and what it is of the cold start.
@@ -18,8 +18,9 @@ pub fn starts_by_way(view: &View<'_>) -> Table {
         words("Difference"),
     ]);
     for way in ways(view) {
-        let shown = median(way.cell);
-        let unit = Unit::named(&way.cell.unit);
+        let Some(cell) = way.start else { continue };
+        let shown = median(cell);
+        let unit = Unit::named(&cell.unit);
         let ratio = way.of_cold.as_ref();
         let part = ratio.map_or_else(nothing, |r| {
             let part = crate::units::ratio(r.ratio, r.low, r.high);
@@ -30,10 +31,10 @@ pub fn starts_by_way(view: &View<'_>) -> Table {
         });
         table.rows.push(vec![
             plain(label(&way)),
-            plain(way.word()),
-            plain(many(way.cell.n)),
+            plain(way.wall.start().as_str()),
+            plain(many(cell.n)),
             with(shown.value, shown.interval.unwrap_or_default()),
-            way.cell.p90.map_or_else(nothing, |p90| plain(unit.show(p90))),
+            cell.p90.map_or_else(nothing, |p90| plain(unit.show(p90))),
             part,
             verdict,
         ]);
@@ -54,7 +55,8 @@ pub fn memory_by_way(view: &View<'_>) -> Table {
     let has_fit = |name: &str| {
         ["used_bytes", "pss_bytes"].iter().any(|metric| view.fit(name, metric).is_some())
     };
-    for way in ways(view) {
+    let ways = ways(view);
+    for way in &ways {
         let fit = |metric| view.fit(way.wall.name, metric);
         if !has_fit(way.wall.name) {
             continue;
@@ -69,8 +71,8 @@ pub fn memory_by_way(view: &View<'_>) -> Table {
             .zip(cold)
             .map_or_else(nothing, |(own, cold)| plain(beside(own, cold)));
         table.rows.push(vec![
-            plain(label(&way)),
-            plain(way.word()),
+            plain(label(way)),
+            plain(way.wall.start().as_str()),
             shown("used_bytes"),
             shown("pss_bytes"),
             shown("private_bytes"),
@@ -78,7 +80,7 @@ pub fn memory_by_way(view: &View<'_>) -> Table {
         ]);
     }
     // Cold starts alone are in the table of all runtimes.
-    if !ways(view).iter().any(|way| way.cold.is_some() && has_fit(way.wall.name)) {
+    if !ways.iter().any(|way| way.cold.is_some() && has_fit(way.wall.name)) {
         table.rows.clear();
     }
     table
@@ -91,10 +93,9 @@ fn label(way: &Way<'_, '_>) -> String {
 
 /// A slope as a part of another, where their intervals are apart.
 fn beside(own: &Fit, cold: &Fit) -> String {
-    let apart = own.slope_low > cold.slope_high || own.slope_high < cold.slope_low;
     if is_within_noise(own) || is_within_noise(cold) {
         crate::view::NOT_FROM_ZERO.to_owned()
-    } else if apart {
+    } else if apart(own, cold) {
         format!("{} of it", times(own.slope / cold.slope))
     } else {
         "intervals overlap".to_owned()
@@ -129,6 +130,11 @@ mod tests {
         assert!(shown.contains("container  | warm  | 512 KiB"), "{shown}");
         assert!(shown.contains("intervals overlap"), "{shown}");
         assert!(memory_by_way(&View::new(&sample::rich())).is_empty());
+        let mut unstarted = results.clone();
+        unstarted.cells.clear();
+        let alone = memory_by_way(&View::new(&unstarted));
+        assert_eq!(alone, table, "it needs no start times");
+        assert!(starts_by_way(&View::new(&unstarted)).is_empty());
         let mut cold = results;
         cold.fits.retain(|fit| !fit.runtime.contains('-'));
         assert!(memory_by_way(&View::new(&cold)).is_empty());
