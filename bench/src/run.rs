@@ -7,7 +7,7 @@ use bulkhead_reports::schema::{
     BootSample, Effort, Host, Results, Run, RuntimeInfo, SCHEMA_VERSION, Start,
     VirtualisationKind, VirtualisationProfile,
 };
-use bulkhead_runtime::{Availability, Bundle, Isolation, Runtime};
+use bulkhead_runtime::{Availability, Bundle, Clock, Isolation, Runtime};
 use rand::SeedableRng;
 
 use crate::draft::{Checkpoint, Draft};
@@ -129,7 +129,8 @@ pub fn run(
     let runtimes: Vec<RuntimeInfo> = candidates.iter().map(info).collect();
     let named: Vec<String> = candidates.iter().map(Candidate::name).collect();
     let contenders = contenders(&candidates, &runtimes, &named)?;
-    let cold = contenders.iter().filter(|contender| contender.start == Start::Cold).count();
+    let not_after = |last| contenders.iter().filter(|it| it.start <= last).count();
+    let (cold, unprepared) = (not_after(Start::Cold), not_after(Start::Warm));
     let names: Vec<String> = contenders.iter().map(|c| c.name().to_owned()).collect();
     let twice = cheapest_wall(&contenders);
     let mut frame = frame(config, runtimes);
@@ -146,6 +147,7 @@ pub fn run(
     let mut bench = Bench {
         contenders,
         cold,
+        unprepared,
         twice,
         program: &config.program,
         emulates_guest_kernel: config
@@ -339,8 +341,12 @@ fn note_emulation(
     if let (Some(kvm), Some(kind)) = (&mut host.kvm, measured) {
         kvm.emulates_guest_kernel = kind == VirtualisationKind::Emulated;
     }
+    // What goes on from a snapshot has its kernel's boot behind it.
+    let booted =
+        |sample: &&BootSample| sample.clocks_ns.contains_key(Clock::KernelDone.as_str());
     let counted: Vec<f64> = boot
         .iter()
+        .filter(booted)
         .filter_map(|sample| sample.kvm.get("insn_emulation"))
         .map(|&count| real(count))
         .collect();

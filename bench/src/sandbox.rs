@@ -38,6 +38,9 @@ pub enum SampleError {
         #[source]
         source: Box<RuntimeError>,
     },
+    /// It was to go on from where a snapshot was made.
+    #[error("it booted: no template was found to go on from")]
+    Booted,
     /// Somebody else took the sandbox that was prepared for the sample.
     #[error("no prepared sandbox waits any more")]
     NoneWaits,
@@ -130,6 +133,15 @@ impl std::fmt::Debug for Contender<'_> {
 impl Contender<'_> {
     pub fn name(&self) -> &str {
         self.name
+    }
+
+    /// Refuses a start that was not of the kind it was to be: without a template a
+    /// microVM boots, and would be measured as one that did not.
+    pub fn check(&self, timeline: &Timeline) -> Result<(), SampleError> {
+        match self.start == Start::Warm && timeline.get(Clock::KernelDone).is_some() {
+            true => Err(SampleError::Booted),
+            false => Ok(()),
+        }
     }
 
     /// The bundle with `arguments` as its command.
@@ -394,5 +406,26 @@ impl Observed {
         let mut timeline = self.timeline();
         timeline.mark_at(Clock::Released, released);
         Ok(timeline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NativeRuntime;
+    use bulkhead_runtime::Rootfs;
+
+    #[test]
+    fn a_boot_is_not_a_warm_start() {
+        let spec = oci_spec::runtime::Spec::default();
+        let bundle = Bundle { spec, rootfs: Rootfs::Layers(Vec::new()) };
+        let contender =
+            |start| Contender { name: "one", runtime: &NativeRuntime, bundle: &bundle, start };
+        let restored = Timeline::starting_at(Instant::from_nanos(1));
+        let mut booted = restored;
+        booted.mark(Clock::KernelDone);
+        assert!(matches!(contender(Start::Warm).check(&booted), Err(SampleError::Booted)));
+        assert!(contender(Start::Warm).check(&restored).is_ok());
+        assert!(contender(Start::Cold).check(&booted).is_ok());
     }
 }

@@ -7,15 +7,16 @@ use bulkhead_bench::Candidate;
 use bulkhead_bench::peers::OciRuntime;
 use bulkhead_image::Image;
 use bulkhead_image::spec::RunOptions;
-use bulkhead_microvm::RootDisk;
 use bulkhead_microvm::foreign::Monitor;
+use bulkhead_microvm::{RootDisk, StartFrom};
 use bulkhead_reports::schema::Start;
-use bulkhead_runtime::{Availability, Bundle, Isolation, Runtime};
+use bulkhead_runtime::{Availability, Bundle, Error, Isolation, Runtime, SandboxId};
 
 use crate::args::PrivilegeArgs;
 use crate::context::{Context, Guest};
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::privileges;
+use crate::verbs::bench::templates::Templates;
 
 /// Debian's packages of peers.
 pub const PEER_PACKAGES: &[&str] = &["crun", "runc", "qemu-system-x86"];
@@ -23,11 +24,14 @@ pub const PEER_PACKAGES: &[&str] = &["crun", "runc", "qemu-system-x86"];
 /// What those packages add to a run.
 pub const PACKAGED_PEERS: &[&str] = &["crun", "runc", "qemu-microvm"];
 
+/// The name of our microVM with its root filesystem mapped.
+const MAPPED: &str = "microvm-pmem";
+
 /// A runtime as the command line names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RuntimeChoice {
-    /// One of ours.
-    Own(Isolation),
+    /// One of ours; a microVM shows its root filesystem like this.
+    Own(Isolation, RootDisk),
     /// Our guest under another monitor.
     Vm(Monitor),
     /// An OCI runtime found on PATH by its name.
@@ -45,14 +49,30 @@ pub struct OciProgram {
 }
 
 impl RuntimeChoice {
-    /// Whether it is one of our walls.
-    pub fn is_own_wall(&self) -> bool {
-        matches!(self, Self::Own(Isolation::Container | Isolation::MicroVm))
+    /// One of ours as it usually is.
+    pub fn own(isolation: Isolation) -> Self {
+        Self::Own(isolation, RootDisk::default())
+    }
+
+    /// Which of our walls it is, if it is one.
+    fn own_wall(&self) -> Option<Isolation> {
+        match self {
+            Self::Own(wall @ (Isolation::Container | Isolation::MicroVm), _) => Some(*wall),
+            _ => None,
+        }
+    }
+
+    /// How a microVM is shown its root filesystem.
+    fn root_disk(&self) -> RootDisk {
+        match self {
+            Self::Own(_, root_disk) => *root_disk,
+            _ => RootDisk::default(),
+        }
     }
 
     /// Whether it boots our guest kernel.
     pub fn needs_kernel(&self) -> bool {
-        matches!(self, Self::Own(Isolation::MicroVm) | Self::Vm(_))
+        matches!(self, Self::Own(Isolation::MicroVm, _) | Self::Vm(_))
     }
 }
 
@@ -61,7 +81,10 @@ impl std::str::FromStr for RuntimeChoice {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Ok(isolation) = text.parse() {
-            return Ok(Self::Own(isolation));
+            return Ok(Self::own(isolation));
+        }
+        if text == MAPPED {
+            return Ok(Self::Own(Isolation::MicroVm, RootDisk::Pmem));
         }
         let monitor = Monitor::ALL.into_iter().find(|monitor| monitor.as_str() == text);
         monitor.map_or_else(|| name(text).map(Self::OnPath), |monitor| Ok(Self::Vm(monitor)))
@@ -103,23 +126,61 @@ pub struct Contender {
     start: Start,
 }
 
-impl Contender {
-    /// `options` are every contender's, `privileges` those of containers. `kernel`
-    /// replaces the microVM's; `left_out` says why the microVM cannot take part, if
-    /// that is known already.
-    pub fn new(
-        context: &Context,
-        image: &Image,
+/// What all contenders of a run have in common.
+pub struct Common<'a> {
+    pub context: &'a Context,
+    pub image: &'a Image,
+    pub options: &'a RunOptions,
+    /// Replaces the microVM's.
+    pub kernel: Option<&'a Path>,
+    /// Why the microVM cannot take part, if that is known already.
+    pub left_out: Option<&'a str>,
+    /// Those of containers.
+    pub privileges: &'a PrivilegeArgs,
+    /// Where microVMs go on from that do not boot.
+    pub templates: &'a Templates<'a>,
+}
+
+impl Common<'_> {
+    /// `choice`, started like this; none where there is no such start.
+    pub fn contender(
+        &self,
         choice: &RuntimeChoice,
-        options: &RunOptions,
-        kernel: Option<&Path>,
-        left_out: Option<&str>,
-        privileges: &PrivilegeArgs,
-    ) -> Result<Self, Failure> {
-        let (runtime, version) = runtime(context, choice, kernel)?;
+        start: Start,
+    ) -> Result<Option<Contender>, Failure> {
+        let (runtime, version) = self.runtime(choice, start)?;
+        let there_is = match (start, choice.own_wall()) {
+            // Who has no pool here says so; who never has one is not asked for it.
+            (Start::Cold, _) | (Start::Pool, Some(Isolation::Container)) => true,
+            (Start::Warm, wall) => wall == Some(Isolation::MicroVm),
+            (Start::Pool, wall) => wall.is_some() && runtime.capabilities().prepare,
+        };
+        if !there_is {
+            return Ok(None);
+        }
+        let mut bundle = self.bundle(choice, &*runtime)?;
+        if let (RuntimeChoice::Own(Isolation::MicroVm, disk), Ok(machine)) = (choice, &bundle)
+            && start != Start::Cold
+        {
+            let booting = self.context.microvm_from(self.guest(*disk), StartFrom::Kernel)?;
+            match self.templates.make(&SandboxId::random()?, &booting, *disk, machine) {
+                Err(error @ Error::Interrupted { .. }) => return Err(error.into()),
+                Err(error) => bundle = Err(format!("no template: {}", chain(&error))),
+                Ok(()) => {}
+            }
+        }
+        Ok(Some(Contender { runtime, bundle, version, start }))
+    }
+
+    /// The image as the runtime takes it, or why it cannot take part.
+    fn bundle(
+        &self,
+        choice: &RuntimeChoice,
+        runtime: &dyn Runtime,
+    ) -> Result<Result<Bundle, String>, Failure> {
         let isolation = runtime.isolation();
-        let left_out = left_out.filter(|_| isolation == Isolation::MicroVm);
-        let bundle = match (left_out, runtime.availability()) {
+        let left_out = self.left_out.filter(|_| isolation == Isolation::MicroVm);
+        Ok(match (left_out, runtime.availability()) {
             (Some(reason), _) => Err(reason.to_owned()),
             (None, Availability::Unavailable(missing)) => {
                 Err(missing.iter().map(|m| m.what.as_str()).collect::<Vec<_>>().join("; "))
@@ -129,19 +190,57 @@ impl Contender {
                 // container's can be given; the options are about containers.
                 let default = PrivilegeArgs::default();
                 let given =
-                    if isolation == Isolation::Container { privileges } else { &default };
-                let options = privileges::capabilities(given, options.clone());
-                Ok(context.bundle(image, isolation, RootDisk::default(), &options, given)?)
+                    if isolation == Isolation::Container { self.privileges } else { &default };
+                let options = privileges::capabilities(given, self.options.clone());
+                let disk = choice.root_disk();
+                Ok(self.context.bundle(self.image, isolation, disk, &options, given)?)
             }
+        })
+    }
+
+    /// What our microVM boots with.
+    fn guest(&self, root_disk: RootDisk) -> Guest<'_> {
+        Guest { kernel: self.kernel, root_disk }
+    }
+
+    fn runtime(
+        &self,
+        choice: &RuntimeChoice,
+        start: Start,
+    ) -> Result<(Box<dyn Runtime>, String), Failure> {
+        let context = self.context;
+        let ours = env!("CARGO_PKG_VERSION").to_owned();
+        let oci = |peer: OciRuntime| {
+            let version = peer.version();
+            (Box::new(peer) as Box<dyn Runtime>, version)
         };
-        Ok(Self { runtime, bundle, version, start: Start::Cold })
+        Ok(match choice {
+            RuntimeChoice::Own(Isolation::MicroVm, root_disk) => {
+                let from = match start {
+                    Start::Cold => StartFrom::Kernel,
+                    Start::Warm | Start::Pool => {
+                        StartFrom::Template(self.templates.snapshots())
+                    }
+                };
+                (Box::new(context.microvm_from(self.guest(*root_disk), from)?), ours)
+            }
+            RuntimeChoice::Own(isolation, _) => {
+                (context.runtime(*isolation, Guest::default())?, ours)
+            }
+            RuntimeChoice::Vm(monitor) => {
+                let peer = context.foreign(*monitor, self.kernel)?;
+                let version = peer.version().to_owned();
+                (Box::new(peer), version)
+            }
+            RuntimeChoice::OnPath(name) => oci(OciRuntime::on_path(name, &context.root)),
+            RuntimeChoice::File(OciProgram { name, path, options }) => {
+                oci(OciRuntime::at(name, path, options.clone(), &context.root))
+            }
+        })
     }
+}
 
-    /// The same, started in another way.
-    pub fn starting(self, start: Start) -> Self {
-        Self { start, ..self }
-    }
-
+impl Contender {
     pub fn candidate(&self) -> Candidate<'_> {
         Candidate {
             runtime: &*self.runtime,
@@ -152,39 +251,15 @@ impl Contender {
     }
 }
 
-fn runtime(
-    context: &Context,
-    choice: &RuntimeChoice,
-    kernel: Option<&Path>,
-) -> Result<(Box<dyn Runtime>, String), Failure> {
-    let oci = |peer: OciRuntime| {
-        let version = peer.version();
-        (Box::new(peer) as Box<dyn Runtime>, version)
-    };
-    Ok(match choice {
-        RuntimeChoice::Own(isolation) => (
-            context.runtime(*isolation, Guest { kernel, ..Guest::default() })?,
-            env!("CARGO_PKG_VERSION").to_owned(),
-        ),
-        RuntimeChoice::Vm(monitor) => {
-            let peer = context.foreign(*monitor, kernel)?;
-            let version = peer.version().to_owned();
-            (Box::new(peer), version)
-        }
-        RuntimeChoice::OnPath(name) => oci(OciRuntime::on_path(name, &context.root)),
-        RuntimeChoice::File(OciProgram { name, path, options }) => {
-            oci(OciRuntime::at(name, path, options.clone(), &context.root))
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn runtimes_are_ours_or_programs() {
-        assert_eq!("microvm".parse(), Ok(RuntimeChoice::Own(Isolation::MicroVm)));
+        assert_eq!("microvm".parse(), Ok(RuntimeChoice::own(Isolation::MicroVm)));
+        let mapped = RuntimeChoice::Own(Isolation::MicroVm, RootDisk::Pmem);
+        assert_eq!("microvm-pmem".parse(), Ok(mapped));
         assert_eq!("firecracker".parse(), Ok(RuntimeChoice::Vm(Monitor::Firecracker)));
         assert_eq!("crun".parse(), Ok(RuntimeChoice::OnPath("crun".to_owned())));
         for wrong in ["", "a/b", "x y", "../runc"] {

@@ -56,7 +56,17 @@ impl Context {
 
     /// The templates: they belong to the images whose disks they need.
     pub fn templates(&self) -> Snapshots {
-        Snapshots::in_dir(self.store.root().join("templates"))
+        Snapshots::in_dir(self.templates_dir())
+    }
+
+    fn templates_dir(&self) -> PathBuf {
+        self.store.root().join("templates")
+    }
+
+    /// Where this process keeps templates for itself. No run finds them there, and once
+    /// the process is gone, `gc` takes them for something half made.
+    pub fn own_templates(&self) -> PathBuf {
+        self.templates_dir().join(format!(".bench.{}", std::process::id()))
     }
 
     /// The snapshots that have a name.

@@ -9,7 +9,7 @@ use bulkhead_runtime::{
     Runtime, Sandbox, SandboxId, StateDir, Status, Timeline,
 };
 
-use crate::config::{Console, MicroVmConfig, StartFrom};
+use crate::config::{Console, MicroVmConfig, RootDisk, StartFrom};
 use crate::error::{MicroVmError, io_error, wall};
 use crate::hosting;
 use crate::leftovers;
@@ -147,7 +147,10 @@ fn absolute(path: &Path) -> Result<PathBuf, MicroVmError> {
 
 impl Runtime for MicroVmRuntime {
     fn name(&self) -> &str {
-        "microvm"
+        match self.config.root_disk {
+            RootDisk::Blk => "microvm",
+            RootDisk::Pmem => "microvm-pmem",
+        }
     }
 
     fn isolation(&self) -> Isolation {

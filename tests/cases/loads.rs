@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::images::BUSYBOX;
-use crate::lab::{Finished, Footprint, Lab, Wall};
+use crate::lab::{Finished, Footprint, Lab, Wall, entries};
 
 fn scratch(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -64,6 +64,44 @@ pub fn further_workloads_give_figures(lab: &Lab, wall: Wall) {
         assert!(value > 0.0, "{metric}: {value} in {}", results["omitted"]);
     }
     assert!(results["boot"].as_array().expect("a list").is_empty(), "it was not chosen");
+}
+
+/// Those in the store, and whatever is hidden beside them.
+fn templates(lab: &Lab) -> Vec<PathBuf> {
+    let dir = lab.store.join("templates");
+    if dir.is_dir() { entries(&dir) } else { Vec::new() }
+}
+
+pub fn warm_starts_are_measured_beside_cold_ones(lab: &Lab, wall: Wall) {
+    let (before, kept) = (Footprint::now(lab), templates(lab));
+    let out = scratch("warm");
+    let place = out.to_str().expect("utf-8");
+    let what = ["--runtimes", wall.name(), "--start", "warm", "--workloads", "boot,storm"];
+    let arguments = [&["bench", "--samples", "1", "--out", place], &what[..]].concat();
+    lab.verb(&arguments).expect_code(0);
+    Footprint::settles_to(lab, &before);
+    assert_eq!(templates(lab), kept, "the run's own is gone, the user's are as they were");
+
+    let results = results(&out);
+    let starts = results["boot"].as_array().expect("a list");
+    let at = |start: &Value, clock: &str| start["clocks_ns"][clock].as_u64();
+    let of = |name: &str| {
+        let mine: Vec<&Value> = starts.iter().filter(|it| it["runtime"] == name).collect();
+        assert!(mine.len() >= 2, "{name}: {}", results["omitted"]);
+        mine
+    };
+    let cold = of(wall.name());
+    for start in of(&format!("{}-warm", wall.name())) {
+        assert_eq!(at(start, "kernel_done"), None, "it booted");
+        assert!(at(start, "agent_ready") < at(start, "workload_exec"), "{start}");
+        let counted = &start["kvm_at"]["workload_exec"]["exits"];
+        assert!(counted.as_u64() > Some(0), "{}", start["kvm_at"]);
+        let first = at(start, "first_output");
+        assert!(cold.iter().all(|cold| first < at(cold, "first_output")), "{start}");
+    }
+    let storm = |it: &Value| it["runtime"] == "microvm-warm" && it["workload"] == "storm";
+    let measured = results["measurements"].as_array().expect("a list").iter();
+    assert!(measured.filter(|it| storm(it)).count() >= 4, "{}", results["omitted"]);
 }
 
 pub fn a_command_does_the_same_behind_both_walls(lab: &Lab, _: Wall) {

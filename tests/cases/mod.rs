@@ -116,7 +116,10 @@ pub fn all() -> Vec<Case> {
         MICROVM: bench { the_host_is_profiled }
         BOTH: loads { further_workloads_give_figures }
         QEMU: loads { a_command_does_the_same_in_another_monitor }
-        MICROVM: loads { a_command_does_the_same_behind_both_walls }
+        MICROVM: loads {
+            warm_starts_are_measured_beside_cold_ones,
+            a_command_does_the_same_behind_both_walls,
+        }
         CONTAINER: loads {
             a_command_that_does_not_is_a_failure,
             a_command_that_cannot_run_is_said,

@@ -8,7 +8,7 @@ use super::Summary;
 use crate::statistics::real;
 
 /// KVM counters that are summarised; all of them are kept with the samples.
-const KVM_COUNTERS: [&str; 2] = ["exits", "insn_emulation"];
+const KVM_COUNTERS: [&str; 3] = ["exits", "insn_emulation", "pf_taken"];
 
 /// Which figures belong together: one metric of one workload.
 #[derive(Debug, Clone, PartialEq)]

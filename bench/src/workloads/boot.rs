@@ -57,6 +57,7 @@ fn sample(taking: Taking<'_>) -> Result<(), SampleError> {
     if output != HELLO {
         return Err(SampleError::Output { output });
     }
+    contender.check(&timeline)?;
     samples.boot.push(BootSample {
         runtime: contender.name().to_owned(),
         block: slot.block,

@@ -46,7 +46,7 @@ impl Workload for Density {
             budget: Duration::MAX,
             max_weight: 1,
         };
-        bench.interleave_once(NAME, blocks, sample)
+        bench.interleave_starts_once(NAME, blocks, sample)
     }
 }
 
@@ -129,6 +129,7 @@ impl Climb<'_> {
             let mut observed =
                 Observed::start(self.contender.runtime, &self.bundle, self.stop)?;
             observed.wait_for_line(READY, self.profile.sandbox_timeout, self.stop)?;
+            self.contender.check(&observed.timeline())?;
             self.alive.push(observed);
         }
         Ok(None)

@@ -66,6 +66,9 @@ pub struct Bench<'a> {
     /// How many of them start cold: those come first, and alone take part where it
     /// makes no difference how a sandbox was started.
     pub cold: usize,
+    /// How many start cold or warm: those come before the ones from a pool, which only
+    /// differ in how long a start takes.
+    pub unprepared: usize,
     /// The runtime that is compared with itself, by index.
     pub twice: Option<usize>,
     /// The probe's path in the image.
@@ -166,6 +169,17 @@ impl Bench<'_> {
         sample: impl FnMut(Taking<'_>) -> Result<(), SampleError>,
     ) -> Result<(), Stopped> {
         self.run_blocks(workload, blocks, self.cold, None, sample)
+    }
+
+    /// As [`Self::interleave_once`], with every way of starting that makes a sandbox for
+    /// the request.
+    fn interleave_starts_once(
+        &mut self,
+        workload: &'static str,
+        blocks: Blocks,
+        sample: impl FnMut(Taking<'_>) -> Result<(), SampleError>,
+    ) -> Result<(), Stopped> {
+        self.run_blocks(workload, blocks, self.unprepared, None, sample)
     }
 
     /// Runs blocks of the first `runtimes` contenders until there are enough, from

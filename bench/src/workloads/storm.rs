@@ -32,7 +32,7 @@ impl Workload for Storm {
     }
 
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
-        bench.interleave_once(NAME, bench.profile.storm.climbs, climb)
+        bench.interleave_starts_once(NAME, bench.profile.storm.climbs, climb)
     }
 }
 
@@ -75,8 +75,7 @@ fn storm(
     profile: &Profile,
     stop: Stop<'_>,
 ) -> Result<Vec<Up>, SampleError> {
-    let mut starters =
-        Starters::fork(contender.runtime, bundle, count, profile.sandbox_timeout)?;
+    let mut starters = Starters::fork(contender, bundle, count, profile.sandbox_timeout)?;
     stop.sleep(profile.idle_before_start);
     starters.go();
     let ups = starters.wait_until_up(profile.sandbox_timeout, stop)?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bulkhead_bench::{WORKLOADS, Workload};
+use bulkhead_reports::schema::Start;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
@@ -21,7 +22,8 @@ pub struct BenchArgs {
     #[arg(long, global = true)]
     pub full: bool,
     /// Which runtimes to compare, the baseline first: ours, and OCI runtimes on PATH by
-    /// their names (crun, runc, …); our guest under qemu-microvm or firecracker [default:
+    /// their names (crun, runc, …); our guest under qemu-microvm or firecracker; ours with
+    /// its root filesystem mapped as microvm-pmem [default:
     /// native,container,microvm; of `custom`: container,microvm]
     #[arg(long, global = true, value_delimiter = ',')]
     pub runtimes: Vec<RuntimeChoice>,
@@ -35,15 +37,10 @@ pub struct BenchArgs {
         hide_default_value = true,
     )]
     pub workloads: Vec<&'static dyn Workload>,
-    /// How sandboxes are started in `boot`, beside cold: from a pool, the prepared
-    /// sandbox being made before the clock starts
-    #[arg(
-        long,
-        value_delimiter = ',',
-        value_name = "START",
-        value_enum,
-        default_value = "cold"
-    )]
+    /// How our own sandboxes are started, beside cold: microVMs warm, from a template made
+    /// for the run; those that can be prepared from a pool, in `boot` [default: cold; with
+    /// --full: cold,warm,pool]
+    #[arg(long, value_delimiter = ',', value_name = "START", value_enum)]
     pub start: Vec<StartChoice>,
     /// A further OCI runtime by its file, for example `new=/opt/crun --debug`
     #[arg(
@@ -108,8 +105,20 @@ pub struct BenchArgs {
 pub enum StartChoice {
     /// From nothing; always measured
     Cold,
+    /// From a template: a microVM that has booted already
+    Warm,
     /// Prepared, and waiting in a pool
     Pool,
+}
+
+impl From<StartChoice> for Start {
+    fn from(choice: StartChoice) -> Self {
+        match choice {
+            StartChoice::Cold => Self::Cold,
+            StartChoice::Warm => Self::Warm,
+            StartChoice::Pool => Self::Pool,
+        }
+    }
 }
 
 /// What else the harness measures.

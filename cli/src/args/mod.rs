@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 pub use self::advise::{AdviseArgs, NeedsArgs, TrustArgs};
-pub use self::bench::{BenchArgs, BenchVerb, CustomArgs, StartChoice};
+pub use self::bench::{BenchArgs, BenchVerb, CustomArgs};
 pub use self::pool::{FillArgs, PoolVerb};
 pub use self::run::{PrivilegeArgs, RootDiskChoice, RunArgs, WallChoice};
 pub use self::snapshot::{MachineArgs, SnapshotVerb, TemplateVerb};

@@ -1,6 +1,7 @@
 //! `bulkhead bench`: the main job, from a bare machine to a report.
 
 mod task;
+pub mod templates;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::AsFd;
@@ -10,10 +11,10 @@ use std::sync::atomic::AtomicBool;
 
 use bulkhead_bench::{BenchConfig, Candidate, Extent, Progress, Stop};
 use bulkhead_kernels::KernelImage;
-use bulkhead_reports::schema::{Results, Start};
+use bulkhead_reports::schema::Results;
 
-use crate::args::{BenchArgs, BenchVerb, StartChoice};
-use crate::contenders::{Contender, PACKAGED_PEERS, PEER_PACKAGES, RuntimeChoice};
+use crate::args::{BenchArgs, BenchVerb};
+use crate::contenders::{Common, Contender, PACKAGED_PEERS, PEER_PACKAGES, RuntimeChoice};
 use crate::context::Context;
 use crate::failure::{Failure, code};
 use crate::keeper::{self, Keeper};
@@ -22,6 +23,7 @@ use crate::progress::Bar;
 use crate::signals::Signals;
 use crate::verbs::{advise, host, kernel};
 use task::Task;
+use templates::Templates;
 
 /// Packages the microVM's disk is made with.
 const PACKAGES: &[&str] = &["erofs-utils"];
@@ -48,18 +50,24 @@ fn measure(
     let image = context.image(task.image)?;
     let (kernel, left_out) = prepare(context, args, &choices)?;
     let options = task.options();
-    let cold = choices.iter().map(|choice| (choice, Start::Cold));
-    let pool = args.start.contains(&StartChoice::Pool);
-    let pooled = choices.iter().filter(|choice| pool && choice.is_own_wall());
-    let contenders = cold
-        .chain(pooled.map(|choice| (choice, Start::Pool)))
-        .map(|(choice, start)| {
-            let (kernel, left_out) = (kernel.as_deref(), left_out.as_deref());
-            let privileges = &args.privileges;
-            Contender::new(context, &image, choice, &options, kernel, left_out, privileges)
-                .map(|contender| contender.starting(start))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let signals = Signals::ending()?;
+    let bar = Bar::steps();
+    let templates = Templates::new(context, signals.as_fd(), &bar);
+    let common = Common {
+        context,
+        image: &image,
+        options: &options,
+        kernel: kernel.as_deref(),
+        left_out: left_out.as_deref(),
+        privileges: &args.privileges,
+        templates: &templates,
+    };
+    let mut contenders: Vec<Contender> = Vec::new();
+    for start in task.starts(args) {
+        for choice in &choices {
+            contenders.extend(common.contender(choice, start)?);
+        }
+    }
     let candidates: Vec<Candidate<'_>> = contenders.iter().map(Contender::candidate).collect();
 
     let seed = match &earlier {
@@ -88,10 +96,8 @@ fn measure(
         image_digest: image.digest().to_string(),
         guest_kernel: kernel.as_deref().map(describe).transpose()?,
     };
-    let signals = Signals::ending()?;
     let never = AtomicBool::new(false);
     let stop = Stop::on_flag_or_descriptor(&never, signals.as_fd());
-    let bar = Bar::steps();
     let keeper = Keeper::new(args.out.clone(), &bar);
     let results = bulkhead_bench::run(&config, &candidates, stop, &bar, &keeper);
     bar.clear();
@@ -121,7 +127,7 @@ fn command_line() -> Vec<String> {
 fn choices(args: &BenchArgs, task: &Task<'_>) -> Result<Vec<RuntimeChoice>, Failure> {
     let mut choices = args.runtimes.clone();
     if choices.is_empty() {
-        choices.extend(task.runtimes.iter().copied().map(RuntimeChoice::Own));
+        choices.extend(task.runtimes.iter().copied().map(RuntimeChoice::own));
     }
     if args.install_peers {
         packages::ensure(PEER_PACKAGES, args.packages.no_install)?;

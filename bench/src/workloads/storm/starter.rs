@@ -19,13 +19,13 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant as Deadline};
 
 use bulkhead_probe::line::READY;
-use bulkhead_runtime::{Bundle, Clock, Instant, Runtime};
+use bulkhead_runtime::{Bundle, Clock, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
 
 use crate::poll::wait_readable;
-use crate::sandbox::{Observed, SampleError};
+use crate::sandbox::{Contender, Observed, SampleError};
 use crate::stop::Stop;
 
 /// A sandbox that is up.
@@ -51,7 +51,7 @@ struct Starter {
 impl Starters {
     /// Makes `count` of them, which wait for [`Self::go`].
     pub fn fork(
-        runtime: &dyn Runtime,
+        contender: Contender<'_>,
         bundle: &Bundle,
         count: u32,
         timeout: Duration,
@@ -72,7 +72,7 @@ impl Starters {
                     // The writing ends are the harness's alone.
                     (starters.gate, starters.hold) = (None, None);
                     let pipes = Pipes { gate, hold, report: report_writer };
-                    be_starter(pipes, runtime, bundle, timeout)
+                    be_starter(pipes, contender, bundle, timeout)
                 }
             }
         }
@@ -203,11 +203,11 @@ struct Pipes {
 /// the harness's own.
 fn be_starter(
     mut pipes: Pipes,
-    runtime: &dyn Runtime,
+    contender: Contender<'_>,
     bundle: &Bundle,
     timeout: Duration,
 ) -> ! {
-    let lived = catch_unwind(AssertUnwindSafe(|| live(&mut pipes, runtime, bundle, timeout)));
+    let lived = catch_unwind(AssertUnwindSafe(|| live(&mut pipes, contender, bundle, timeout)));
     let last = match &lived {
         Ok(Ok(())) => "released\n".to_owned(),
         Ok(Err(error)) => format!("error {}\n", crate::chain(error)),
@@ -221,7 +221,7 @@ fn be_starter(
 
 fn live(
     pipes: &mut Pipes,
-    runtime: &dyn Runtime,
+    contender: Contender<'_>,
     bundle: &Bundle,
     timeout: Duration,
 ) -> Result<(), SampleError> {
@@ -229,9 +229,10 @@ fn live(
     let stop = Stop::on_flag_or_descriptor(&never, pipes.hold.as_fd());
     // Its end is what is waited for.
     pipes.gate.read(&mut [0]).map_err(SampleError::Pipe)?;
-    let mut observed = Observed::start(runtime, bundle, stop)?;
+    let mut observed = Observed::start(contender.runtime, bundle, stop)?;
     observed.wait_for_line(READY, timeout, stop)?;
     let timeline = observed.timeline();
+    contender.check(&timeline)?;
     let at = |clock| timeline.get(clock).map_or(0, Instant::as_nanos);
     let line = format!("up {} {}\n", at(Clock::Request), at(Clock::FirstOutput));
     pipes.report.write_all(line.as_bytes()).map_err(SampleError::Pipe)?;

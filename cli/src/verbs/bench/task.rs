@@ -7,7 +7,7 @@ use bulkhead_bench::{Custom, Profile, Workload};
 use bulkhead_image::builtin;
 use bulkhead_image::spec::RunOptions;
 use bulkhead_reports::agreement::Agreement;
-use bulkhead_reports::schema::Results;
+use bulkhead_reports::schema::{Results, Start};
 use bulkhead_runtime::Isolation;
 
 use crate::args::{BenchArgs, BenchVerb, CustomArgs};
@@ -49,6 +49,18 @@ impl<'a> Task<'a> {
                 custom: Some(custom),
             },
         }
+    }
+
+    /// How sandboxes are started: cold in any case.
+    pub fn starts(&self, args: &BenchArgs) -> Vec<Start> {
+        let mut starts = vec![Start::Cold];
+        match (args.start.is_empty(), self.custom) {
+            (true, None) if args.full => starts.extend([Start::Warm, Start::Pool]),
+            _ => starts.extend(args.start.iter().copied().map(Start::from)),
+        }
+        starts.sort_unstable();
+        starts.dedup();
+        starts
     }
 
     /// How the sandboxes are made.
