@@ -15,7 +15,7 @@ use crate::gaps::{Gap, gaps};
 use crate::glance::{Glance, glance};
 use crate::method::{self, Point};
 use crate::overview::{Question, questions};
-use crate::schema::Results;
+use crate::schema::{Results, Start};
 use crate::tables::{self, Table};
 use crate::units::elapsed;
 use crate::view::{EMULATED, MARK, View, host_in_short, printable};
@@ -39,7 +39,7 @@ struct Page {
     questions: Vec<Question>,
     glance: Glance,
     findings: Option<Findings>,
-    /// Colour and name of every runtime.
+    /// Colour and name of every runtime: it has one, however it is started.
     series: Vec<(usize, String)>,
     starts: Option<Starts>,
     warm: Option<Warm>,
@@ -94,7 +94,7 @@ fn page(results: &Results) -> Page {
         glance: glance(&questions),
         questions,
         findings: Findings::of(&view),
-        series: view.walls.iter().map(|wall| (wall.series % 8, wall.label.clone())).collect(),
+        series: colours(&view),
         starts: Starts::of(&view),
         warm: Warm::of(&view),
         phases: Phases::of(&view),
@@ -116,6 +116,11 @@ fn page(results: &Results) -> Page {
         data: data_uri(results),
         tool_version: printable(&run.tool_version),
     }
+}
+
+fn colours(view: &View<'_>) -> Vec<(usize, String)> {
+    let cold = view.walls.iter().filter(|wall| wall.start() == Start::Cold);
+    cold.map(|wall| (wall.series % 8, wall.label.clone())).collect()
 }
 
 /// The results themselves, as a link that downloads them.
