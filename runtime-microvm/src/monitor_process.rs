@@ -14,8 +14,9 @@ use crate::error::{MicroVmError, io_error};
 use crate::kvm::StatsReader;
 use crate::monitor::channel::Channel;
 use crate::monitor::config::MonitorConfig;
-use crate::monitor::report::{GuestFailure, NotSaved, Report, SavedFiles};
+use crate::monitor::report::{GuestFailure, Report, SavedFiles};
 use crate::monitor::request::Request;
+use crate::saving::saved;
 
 /// What the monitor prints, which is nothing unless it is broken.
 const STDERR: &str = "monitor.log";
@@ -137,11 +138,7 @@ impl MonitorProcess {
         // A monitor that has just died is reported below.
         drop(self.channel.send(&Request::Save, &[memory.as_fd(), state.as_fd()]));
         match self.channel.receive::<Report>(true) {
-            Ok(Some((Report::Saved(Ok(files)), _))) => Ok(Some(files)),
-            Ok(Some((Report::Saved(Err(NotSaved::Busy)), _))) => Ok(None),
-            Ok(Some((Report::Saved(Err(NotSaved::Failed(failure))), _))) => {
-                Err(MicroVmError::NotSaved(failure))
-            }
+            Ok(Some((Report::Saved(outcome), _))) => saved(outcome),
             Ok(Some((Report::Ended { failure: Some(failure), .. }, _))) => {
                 Err(MicroVmError::Guest(failure))
             }

@@ -4,11 +4,9 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::time::{Duration, Instant as Deadline, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bulkhead_runtime::{
-    Bundle, Create, Error, Instant, Lifetime, Sandbox, SandboxId, StateDir, Stdio,
-};
+use bulkhead_runtime::{Bundle, Create, Error, Sandbox, SandboxId, StateDir, Stdio};
 
 use crate::error::{MicroVmError, io_error, wall};
 use crate::hosting;
@@ -24,8 +22,8 @@ const STEP: &str = "making a snapshot";
 
 /// How long a machine that runs may take to come to rest, and how often it is looked
 /// at.
-pub(crate) const REST_WITHIN: Duration = Duration::from_secs(20);
-pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(20);
+const REST_WITHIN: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What [`MicroVmRuntime::save`] is asked for.
 #[derive(Debug)]
@@ -63,14 +61,8 @@ impl MicroVmRuntime {
         let memory = draft.memory(u64::from(config.memory_mib) << 20).map_err(snapshot)?;
         let state = scratch().map_err(io_error("make a file")).map_err(failed())?;
 
-        let create = Create {
-            id: request.id,
-            bundle: request.bundle,
-            stdio: Stdio::null().map_err(io_error("open /dev/null")).map_err(failed())?,
-            lifetime: Lifetime::Attached,
-            init: false,
-            requested: Instant::now(),
-        };
+        let stdio = Stdio::null().map_err(io_error("open /dev/null")).map_err(failed())?;
+        let create = Create::attached(request.id, request.bundle, stdio);
         let build = |create: Create<'_>, dir| cold.build(create, dir);
         let mut machine = hosting::make(&cold.config().root, create, build)?;
         let saved = machine.save_waiting(&memory, &state, request.interrupt);
@@ -103,30 +95,51 @@ impl MicroVmRuntime {
         // How long it has to be, the monitor says in the end.
         let memory = draft.memory(0).map_err(snapshot)?;
         let state = scratch().map_err(io_error("make a file")).map_err(failed())?;
-        let saved = ask(&monitor, &memory, &state).map_err(failed())?;
+        let saved = until_at_rest(|| ask(&monitor, &memory, &state)).map_err(failed())?;
         publish(draft, &id.to_string(), &saved, [memory, state], false)
     }
 }
 
-/// Asks a monitor until its machine rests.
-fn ask(monitor: &Channel, memory: &File, state: &File) -> Result<SavedFiles, MicroVmError> {
-    let deadline = Deadline::now() + REST_WITHIN;
-    loop {
-        monitor
-            .send(&Request::Save, &[memory.as_fd(), state.as_fd()])
-            .map_err(io_error("ask the monitor"))?;
-        match monitor.receive::<Report>(true).map_err(io_error("understand the monitor"))? {
-            Some((Report::Saved(Ok(saved)), _)) => return Ok(saved),
-            Some((Report::Saved(Err(NotSaved::Busy)), _)) => {}
-            Some((Report::Saved(Err(NotSaved::Failed(failure))), _)) => {
-                return Err(MicroVmError::NotSaved(failure));
-            }
-            _ => {
-                let gone = std::io::ErrorKind::ConnectionReset.into();
-                return Err(MicroVmError::Io { action: "hear the monitor", source: gone });
-            }
+/// Asks the monitor of a machine that another process holds.
+fn ask(
+    monitor: &Channel,
+    memory: &File,
+    state: &File,
+) -> Result<Option<SavedFiles>, MicroVmError> {
+    monitor
+        .send(&Request::Save, &[memory.as_fd(), state.as_fd()])
+        .map_err(io_error("ask the monitor"))?;
+    match monitor.receive::<Report>(true).map_err(io_error("understand the monitor"))? {
+        Some((Report::Saved(outcome), _)) => saved(outcome),
+        _ => {
+            let gone = std::io::ErrorKind::ConnectionReset.into();
+            Err(MicroVmError::Io { action: "hear the monitor", source: gone })
         }
-        if Deadline::now() > deadline {
+    }
+}
+
+/// What a monitor was asked for; `None` when the processor has something to do just
+/// now.
+pub(crate) fn saved(
+    outcome: Result<SavedFiles, NotSaved>,
+) -> Result<Option<SavedFiles>, MicroVmError> {
+    match outcome {
+        Ok(files) => Ok(Some(files)),
+        Err(NotSaved::Busy) => Ok(None),
+        Err(NotSaved::Failed(failure)) => Err(MicroVmError::NotSaved(failure)),
+    }
+}
+
+/// Has `attempt` save a machine, again and again until it rests.
+pub(crate) fn until_at_rest(
+    mut attempt: impl FnMut() -> Result<Option<SavedFiles>, MicroVmError>,
+) -> Result<SavedFiles, MicroVmError> {
+    let deadline = Instant::now() + REST_WITHIN;
+    loop {
+        if let Some(files) = attempt()? {
+            return Ok(files);
+        }
+        if Instant::now() > deadline {
             return Err(MicroVmError::NeverIdle { seconds: REST_WITHIN.as_secs() });
         }
         std::thread::sleep(LOOK_EVERY);

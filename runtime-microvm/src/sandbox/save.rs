@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
 
 use bulkhead_guest::protocol::{Decoder, FromGuest, ProtocolError};
 use bulkhead_runtime::Error;
@@ -13,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::{MicroVm, premature};
 use crate::error::{MicroVmError, io_error, wall};
 use crate::monitor::report::SavedFiles;
-use crate::saving::{LOOK_EVERY, REST_WITHIN};
+use crate::saving::until_at_rest;
 use crate::session::SessionError;
 
 /// More than a greeting has.
@@ -35,19 +34,9 @@ impl MicroVm {
     ) -> Result<SavedFiles, Error> {
         let mut stream = self.accept(interrupt)?;
         self.await_greeting(&mut stream, interrupt)?;
-        let deadline = Instant::now() + REST_WITHIN;
-        loop {
-            let Some(monitor) = &mut self.monitor else { return Err(self.not_running()) };
-            let saved = monitor.save(memory, state, self.dir.path()).map_err(wall(STEP))?;
-            if let Some(files) = saved {
-                return Ok(files);
-            }
-            if Instant::now() > deadline {
-                let seconds = REST_WITHIN.as_secs();
-                return Err(wall(STEP)(MicroVmError::NeverIdle { seconds }));
-            }
-            std::thread::sleep(LOOK_EVERY);
-        }
+        let Some(monitor) = &mut self.monitor else { return Err(self.not_running()) };
+        let dir = self.dir.path();
+        until_at_rest(|| monitor.save(memory, state, dir)).map_err(wall(STEP))
     }
 
     fn await_greeting(
