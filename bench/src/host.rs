@@ -10,7 +10,7 @@ use std::path::Path;
 use bulkhead_reports::schema::{Host, Kvm};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, FsType, TMPFS_MAGIC, statfs};
 
-use crate::memory;
+use bulkhead_runtime::memory;
 
 const UNKNOWN: &str = "unknown";
 

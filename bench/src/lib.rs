@@ -16,7 +16,6 @@ pub mod compare;
 mod draft;
 pub mod host;
 mod isolation;
-mod memory;
 mod native;
 pub mod observe;
 mod overhead;

@@ -68,7 +68,7 @@ pub enum SampleError {
     },
     /// The memory of a process could not be read.
     #[error("reading memory use")]
-    Memory(#[from] crate::memory::MemoryError),
+    Memory(#[from] bulkhead_runtime::memory::MemoryError),
     /// A process that should start a sandbox could not be made.
     #[error("forking a process for each sandbox")]
     Fork(#[source] io::Error),

@@ -43,6 +43,7 @@ fn main() -> ExitCode {
         Verb::Pool(verb) => verbs::pool::run(&context, &verb),
         Verb::Template(verb) => verbs::template::run(&context, &verb),
         Verb::Snapshot(verb) => verbs::snapshot::run(&context, &verb),
+        Verb::Stats { names, output } => verbs::stats::run(&context, names, output),
         Verb::Bench(args) => verbs::bench::run(&context, &args),
         Verb::Report(args) => verbs::report::run(&args),
         Verb::Compare(args) => verbs::compare::run(&args),

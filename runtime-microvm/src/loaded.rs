@@ -81,7 +81,8 @@ impl Sandbox for LoadedMicroVm {
     }
 
     fn usage(&self) -> Result<Usage, Error> {
-        accounting::of_process(self.monitor_pid()?).map_err(wall("accounting"))
+        let usage = accounting::of_process(self.monitor_pid()?).map_err(wall("accounting"))?;
+        Ok(Usage { memory_limit_bytes: self.record.machine_bytes, ..usage })
     }
 
     fn processes(&self) -> Result<Vec<HostProcess>, Error> {

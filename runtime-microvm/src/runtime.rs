@@ -112,6 +112,7 @@ impl MicroVmRuntime {
             .map_err(wall("creating the microVM"))?;
         let mut record = Record::creating(id, Isolation::MicroVm, Lifetime::Attached);
         record.pid = Some(monitor.pid());
+        record.machine_bytes = Some(u64::from(config.memory_mib) << 20);
         record.status = Status::Created;
         dir.write(&record)?;
         MicroVm::new(Parts {

@@ -254,6 +254,7 @@ impl Sandbox for MicroVm {
         const STEP: &str = "accounting";
         let Some(monitor) = &self.monitor else { return Err(self.not_running()) };
         let mut usage = accounting::of_process(monitor.pid()).map_err(wall(STEP))?;
+        usage.memory_limit_bytes = self.record.machine_bytes;
         usage.kvm = monitor.kvm_stats().map_err(wall(STEP))?;
         let counters = self.shared.counters();
         usage.kvm_at =

@@ -11,6 +11,7 @@ mod bundle;
 mod error;
 mod exit;
 mod id;
+pub mod memory;
 pub mod pool;
 mod runtime;
 mod signal;

@@ -51,6 +51,9 @@ pub struct Record {
     /// First process of the workload (container) or the monitor (microVM), in
     /// the host's pid namespace; `None` before it exists.
     pub pid: Option<i32>,
+    /// Memory of its machine, bytes; of a container the host knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_bytes: Option<u64>,
 }
 
 impl Record {
@@ -67,6 +70,7 @@ impl Record {
             status: Status::Creating,
             lifetime,
             pid: None,
+            machine_bytes: None,
         }
     }
 }

@@ -9,6 +9,8 @@ use crate::Clock;
 /// Resource use of one sandbox. `None` where the host does not account for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
+    /// Memory it may have, or its machine has, bytes; `None` when there is no limit.
+    pub memory_limit_bytes: Option<u64>,
     /// Memory charged to the sandbox now, bytes.
     pub memory_bytes: Option<u64>,
     /// Highest memory charge so far, bytes.

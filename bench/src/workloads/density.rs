@@ -14,12 +14,12 @@ use bulkhead_reports::schema::DensitySample;
 use bulkhead_runtime::Bundle;
 
 use super::{Bench, Samples, Taking, Workload};
-use crate::memory;
 use crate::profile::{Blocks, Ladder, Profile};
 use crate::progress::Progress;
 use crate::sampling::Stopped;
 use crate::sandbox::{Contender, Observed, SampleError};
 use crate::stop::Stop;
+use bulkhead_runtime::memory;
 
 /// Starts more and more programs that do nothing.
 #[derive(Debug, Clone, Copy)]

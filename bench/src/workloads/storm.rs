@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use bulkhead_runtime::Bundle;
 
 use super::{Bench, Sheet, Taking, Workload};
-use crate::memory;
 use crate::profile::Profile;
 use crate::sampling::Stopped;
 use crate::sandbox::{Contender, SampleError};
 use crate::statistics::median;
 use crate::stop::Stop;
+use bulkhead_runtime::memory;
 use starter::{Starters, Up};
 
 /// Starts more and more idle programs at once. The first one up stays until

@@ -10,6 +10,7 @@ mod values;
 
 use std::path::PathBuf;
 
+use bulkhead_runtime::SandboxId;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
@@ -86,6 +87,13 @@ pub enum Verb {
     /// Keep microVMs under a name, to go on from them
     #[command(subcommand)]
     Snapshot(SnapshotVerb),
+    /// Say what running sandboxes use: memory, processor time, processes
+    Stats {
+        /// The sandboxes [default: all that run]
+        names: Vec<SandboxId>,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Measure native, container and microVM side by side and write a report
     Bench(BenchArgs),
     /// Render a report again from saved results

@@ -13,4 +13,5 @@ pub mod pool;
 pub mod report;
 pub mod run;
 pub mod snapshot;
+pub mod stats;
 pub mod template;

@@ -151,7 +151,12 @@ impl Cgroup for V1 {
 
     fn usage(&self) -> Usage {
         let read = |controller, file| files::number(&self.dir(controller)?.join(file));
+        /// No limit reads as the largest multiple of a page (`PAGE_COUNTER_MAX`,
+        /// linux/page_counter.h).
+        const UNLIMITED: u64 = (i64::MAX as u64) & !4095;
         Usage {
+            memory_limit_bytes: read("memory", "memory.limit_in_bytes")
+                .filter(|limit| *limit < UNLIMITED),
             memory_bytes: read("memory", "memory.usage_in_bytes"),
             memory_peak_bytes: read("memory", "memory.max_usage_in_bytes"),
             kernel_memory_bytes: read("memory", "memory.kmem.usage_in_bytes"),

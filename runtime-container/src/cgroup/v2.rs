@@ -127,6 +127,7 @@ impl Cgroup for V2 {
     fn usage(&self) -> Usage {
         let dir = self.dir();
         Usage {
+            memory_limit_bytes: files::number(&dir.join("memory.max")),
             memory_bytes: files::number(&dir.join("memory.current")),
             memory_peak_bytes: files::number(&dir.join("memory.peak")),
             kernel_memory_bytes: files::keyed(&dir.join("memory.stat"), "kernel"),

@@ -27,18 +27,28 @@ pub enum MemoryError {
 }
 
 /// Memory that could be had without swapping, bytes (`MemAvailable`).
+///
+/// # Errors
+///
+/// [`MemoryError`].
 pub fn available_bytes() -> Result<u64, MemoryError> {
     field(Path::new("/proc/meminfo"), "MemAvailable:")
 }
 
 /// All memory, bytes (`MemTotal`).
+///
+/// # Errors
+///
+/// [`MemoryError`].
 pub fn total_bytes() -> Result<u64, MemoryError> {
     field(Path::new("/proc/meminfo"), "MemTotal:")
 }
 
 /// What one process holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ProcessMemory {
+    /// Resident set size, bytes: all pages it has touched that are in memory.
+    pub rss: u64,
     /// Proportional set size, bytes: its private pages and its share of those it
     /// has in common with others.
     pub pss: u64,
@@ -46,13 +56,35 @@ pub struct ProcessMemory {
     pub private: u64,
 }
 
-/// What process `pid` holds, both figures from one reading.
+impl ProcessMemory {
+    /// Pages that other processes map too, bytes.
+    #[must_use]
+    pub fn shared(&self) -> u64 {
+        self.rss.saturating_sub(self.private)
+    }
+}
+
+impl std::iter::Sum for ProcessMemory {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            rss: sum.rss + one.rss,
+            pss: sum.pss + one.pss,
+            private: sum.private + one.private,
+        })
+    }
+}
+
+/// What process `pid` holds, all figures from one reading.
+///
+/// # Errors
+///
+/// [`MemoryError`] when there is no such process, or it is another user's.
 pub fn process(pid: i32) -> Result<ProcessMemory, MemoryError> {
     let path = PathBuf::from(format!("/proc/{pid}/smaps_rollup"));
     let text = read(&path)?;
     let of = |key| value(&path, &text, key);
     let private = of("Private_Clean:")?.saturating_add(of("Private_Dirty:")?);
-    Ok(ProcessMemory { pss: of("Pss:")?, private })
+    Ok(ProcessMemory { rss: of("Rss:")?, pss: of("Pss:")?, private })
 }
 
 fn field(path: &Path, key: &'static str) -> Result<u64, MemoryError> {
@@ -83,7 +115,8 @@ mod tests {
     #[test]
     fn reads_this_process_and_this_host() {
         let own = process(i32::try_from(std::process::id()).unwrap()).unwrap();
-        assert!(0 < own.private && own.private <= own.pss && own.pss < total_bytes().unwrap());
+        assert!(0 < own.private && own.private <= own.pss && own.pss <= own.rss);
+        assert!(own.rss < total_bytes().unwrap() && own.shared() < own.rss);
         assert!(available_bytes().unwrap() <= total_bytes().unwrap());
         assert!(matches!(process(-1), Err(MemoryError::Read { .. })));
     }
