@@ -51,6 +51,22 @@ pub enum MicroVmError {
         /// How long it had.
         seconds: u64,
     },
+    /// The application ended instead of getting ready.
+    #[error("the application ended with exit code {code} before it was ready: {missing}")]
+    EndedEarly {
+        /// As a shell would see it.
+        code: u8,
+        /// What it was waited for.
+        missing: String,
+    },
+    /// The application did not get ready.
+    #[error("the application was not ready within {within:?}: {missing}")]
+    NotReady {
+        /// How long it had.
+        within: std::time::Duration,
+        /// What it was waited for.
+        missing: String,
+    },
     /// The guest of a snapshot does not take up its work.
     #[error("the guest of the snapshot did not answer within {seconds} s")]
     NoAnswer {

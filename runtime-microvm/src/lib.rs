@@ -10,6 +10,7 @@
 #![deny(missing_docs)]
 
 mod accounting;
+pub mod application;
 pub mod boot;
 mod calling;
 mod config;

@@ -9,6 +9,7 @@ use bulkhead_runtime::{
     Runtime, Sandbox, SandboxId, StateDir, Status, Timeline,
 };
 
+use crate::application::Resumption;
 use crate::config::{Console, MicroVmConfig, RootDisk, StartFrom};
 use crate::error::{MicroVmError, io_error, wall};
 use crate::hosting;
@@ -99,9 +100,12 @@ impl MicroVmRuntime {
             .map_err(|error| wall("reading the bundle")(error.into()))?;
         let mut config =
             self.monitor_config(bundle, dir.path()).map_err(wall("preparing the microVM"))?;
-        let snapshot = template::choose(&self.config, &config)
+        let snapshot = template::choose(&self.config, &config, &start)
             .map_err(|error| wall("preparing the microVM")(error.into()))?;
-        config.resumes = snapshot.as_ref().is_some_and(|snapshot| snapshot.manifest.running);
+        let running = snapshot.as_ref().filter(|snapshot| snapshot.manifest.running);
+        let resumes = running
+            .map(|snapshot| Resumption::new(snapshot.manifest.application.as_ref(), bundle));
+        config.resumes = resumes.is_some();
         config.restore = snapshot.map(|snapshot| snapshot.dir().to_owned());
         let shared = SharedTimeline::create(&dir.path().join(files::TIMELINE))
             .map_err(io_error("make the timeline"))
@@ -122,7 +126,7 @@ impl MicroVmRuntime {
             listener,
             stdio,
             start,
-            resumes: config.resumes,
+            resumes,
             answer_within: config.restore.is_some().then_some(config.boot_timeout),
             shared,
             timeline: Timeline::starting_at(requested),

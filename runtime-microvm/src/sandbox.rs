@@ -17,6 +17,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use oci_spec::runtime::Process;
 
 use crate::accounting;
+use crate::application::Resumption;
 use crate::calling::{self, Call};
 use crate::error::{MicroVmError, io_error, session_error, wall};
 use crate::exec::Exec;
@@ -38,8 +39,8 @@ pub struct Parts {
     pub stdio: Stdio,
     /// What to run.
     pub start: Start,
-    /// Its workload runs already.
-    pub resumes: bool,
+    /// How its workload goes on, when it is there already.
+    pub resumes: Option<Resumption>,
     /// For a machine that goes on from a snapshot: how long its guest may take to
     /// answer. It is not watched for a boot.
     pub answer_within: Option<Duration>,
@@ -58,7 +59,7 @@ pub struct MicroVm {
     listener: UnixListener,
     /// What `start` needs; gone once it was called.
     waiting: Option<(Stdio, Start)>,
-    resumes: bool,
+    resumes: Option<Resumption>,
     answer_within: Option<Duration>,
     session: Option<Session>,
     /// Readable when the session or the monitor has news.
@@ -173,8 +174,10 @@ impl Sandbox for MicroVm {
         let command = command_of(&start);
         let failed = session_error(&self.record.id, &command, STEP);
         let fresh = || fresh().map_err(io_error("draw random bytes")).map_err(wall(STEP));
-        if self.resumes {
-            let session = Session::resumed(stream, stdio, &fresh()?).map_err(failed)?;
+        if let Some(resumes) = self.resumes.take() {
+            let (stdin, hostname) = (resumes.stdin, start.sandbox.and_then(|it| it.hostname));
+            let message = resumes.message(fresh()?, hostname);
+            let session = Session::resumed(stream, stdio, &message, stdin).map_err(failed)?;
             return self.go_on(session, STEP);
         }
         let mut session = Session::new(stream, stdio).map_err(failed)?;

@@ -1,13 +1,14 @@
 //! Making snapshots: of a machine that is booted for it, and of one that runs.
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{PipeWriter, Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bulkhead_runtime::{Bundle, Create, Error, Sandbox, SandboxId, StateDir, Stdio};
 
+use crate::application::{self, Application, Readiness};
 use crate::error::{MicroVmError, io_error, wall};
 use crate::hosting;
 use crate::monitor::channel::Channel;
@@ -15,8 +16,9 @@ use crate::monitor::control;
 use crate::monitor::report::{NotSaved, Report, SavedFiles};
 use crate::monitor::request::Request;
 use crate::runtime::MicroVmRuntime;
+use crate::session::convert::{self, ConvertError};
 use crate::snapshot::{Draft, Manifest, Snapshot, SnapshotError, Snapshots};
-use crate::template::wanted;
+use crate::template::{self, wanted};
 
 const STEP: &str = "making a snapshot";
 
@@ -30,8 +32,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub struct Save<'a> {
     /// Names the sandbox for the time of the boot.
     pub id: &'a SandboxId,
-    /// The machine's root filesystem and limits; its process is not started.
+    /// The machine's root filesystem and limits, and the application.
     pub bundle: &'a Bundle,
+    /// When that is ready; `None` to save the machine as it waits for work.
+    pub ready: Option<&'a Readiness>,
+    /// Run a minimal init as the application's PID 1.
+    pub init: bool,
     /// Where it is kept.
     pub into: &'a Snapshots,
     /// Under which name; without one, under that by which it is found as a template.
@@ -43,34 +49,57 @@ pub struct Save<'a> {
 }
 
 impl MicroVmRuntime {
-    /// Boots a machine once and keeps it as it waits for work. A template replaces the
-    /// one that is there.
+    /// Boots a machine once and keeps it as it waits for work, or as its application
+    /// does. A template replaces the one that is there.
     ///
     /// # Errors
     ///
-    /// As [`bulkhead_runtime::Runtime::create`] and [`Sandbox::start`]; nothing stays
-    /// behind then.
+    /// As [`bulkhead_runtime::Runtime::create`] and [`Sandbox::start`], and when the
+    /// application ends or does not get ready; nothing stays behind then.
     pub fn save(&self, request: &Save<'_>) -> Result<Snapshot, Error> {
         let cold = self.booting();
         let failed = || wall(STEP);
         let snapshot = |error: SnapshotError| failed()(MicroVmError::Snapshot(error));
         let config = cold.monitor_config(request.bundle, Path::new("")).map_err(failed())?;
-        let wanted = wanted(&config);
-        let key = wanted.key().map_err(snapshot)?;
-        let draft = request.into.draft(request.name.unwrap_or(&key)).map_err(snapshot)?;
+        let start = convert::workload(request.bundle, request.init, true)
+            .map_err(|error| failed()(error.into()))?;
+        let application = request.ready.map(|ready| (&start, &ready.when));
+        let name = match request.name {
+            Some(name) => name.to_owned(),
+            None => template::name(&wanted(&config), application).map_err(snapshot)?,
+        };
+        let draft = request.into.draft(&name).map_err(snapshot)?;
         let memory = draft.memory(u64::from(config.memory_mib) << 20).map_err(snapshot)?;
         let state = scratch().map_err(io_error("make a file")).map_err(failed())?;
 
-        let stdio = Stdio::null().map_err(io_error("open /dev/null")).map_err(failed())?;
-        let create = Create::attached(request.id, request.bundle, stdio);
+        let prepared = request.ready.map(|_| application::with_hand_over(request.bundle));
+        let bundle = prepared.as_ref().unwrap_or(request.bundle);
+        // As long as the other end is open, the application's standard input has not ended.
+        let (stdio, _input) = stdio(request.ready.is_some()).map_err(failed())?;
+        let create =
+            Create { init: request.init, ..Create::attached(request.id, bundle, stdio) };
         let build = |create: Create<'_>, dir| cold.build(create, dir);
         let mut machine = hosting::make(&cold.config().root, create, build)?;
-        let saved = machine.save_waiting(&memory, &state, request.interrupt);
+        let saved = match request.ready {
+            None => machine.save_waiting(&memory, &state, request.interrupt),
+            Some(ready) => {
+                let process = request
+                    .bundle
+                    .process()
+                    .map_err(|e| failed()(ConvertError::from(e).into()))?;
+                machine.save_ready(ready, process, [&memory, &state], request.interrupt)
+            }
+        };
         let gone = machine.delete();
         let saved = saved?;
         gone?;
 
-        publish(draft, request.label, &saved, [memory, state], request.name.is_none())
+        let application = request.ready.zip(request.bundle.spec.process().as_ref());
+        let told = Told {
+            label: request.label,
+            application: application.map(|(ready, of)| Application::new(of, &ready.when)),
+        };
+        publish(draft, told, &saved, [memory, state], request.name.is_none())
     }
 
     /// Saves the machine of a sandbox that runs, whoever made it, and lets it go on. It
@@ -96,7 +125,8 @@ impl MicroVmRuntime {
         let memory = draft.memory(0).map_err(snapshot)?;
         let state = scratch().map_err(io_error("make a file")).map_err(failed())?;
         let saved = until_at_rest(|| ask(&monitor, &memory, &state)).map_err(failed())?;
-        publish(draft, &id.to_string(), &saved, [memory, state], false)
+        let told = Told { label: &id.to_string(), application: None };
+        publish(draft, told, &saved, [memory, state], false)
     }
 }
 
@@ -146,10 +176,31 @@ pub(crate) fn until_at_rest(
     }
 }
 
+/// The streams of a machine that is to be saved. With an application in it: an input
+/// that has not ended as long as its other end is open, and what it says goes to our
+/// standard error.
+fn stdio(application: bool) -> Result<(Stdio, Option<PipeWriter>), MicroVmError> {
+    let make = || -> std::io::Result<_> {
+        if !application {
+            return Ok((Stdio::null()?, None));
+        }
+        let (stdin, input) = std::io::pipe()?;
+        let stderr = std::io::stderr().as_fd().try_clone_to_owned()?;
+        Ok((Stdio { stdin: stdin.into(), stdout: stderr.try_clone()?, stderr }, Some(input)))
+    };
+    make().map_err(io_error("make the streams of the application"))
+}
+
+/// What a person is told of a snapshot.
+struct Told<'a> {
+    label: &'a str,
+    application: Option<Application>,
+}
+
 /// Makes a snapshot of a draft, whose memory and state are in these files.
 fn publish(
     draft: Draft,
-    label: &str,
+    told: Told<'_>,
     saved: &SavedFiles,
     [memory, mut state]: [File; 2],
     replace: bool,
@@ -161,12 +212,13 @@ fn publish(
         .map_err(io_error("make room for the memory"))
         .map_err(failed())?;
     let manifest = Manifest {
-        label: label.to_owned(),
+        label: told.label.to_owned(),
         created_s: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs()),
         fingerprint: wanted(&saved.machine).fingerprint().map_err(snapshot)?,
         memory: draft.known_memory(&memory).map_err(snapshot)?,
         pages: saved.pages,
         running: saved.running,
+        application: told.application,
         machine: all_of(&mut state).map_err(io_error("read a file")).map_err(failed())?,
     };
     draft.publish(&manifest, replace).map_err(snapshot)

@@ -1,8 +1,12 @@
-//! Templates: snapshots of machines whose PID 1 waits for work, found by what the
-//! machine is made of.
+//! Templates: snapshots of machines whose PID 1 waits for work, or whose application
+//! does, found by what they are made of.
 
+use std::path::PathBuf;
+
+use bulkhead_guest::protocol::Start;
 use bulkhead_kernels::KvmFlavour;
 
+use crate::application::{self, Ready};
 use crate::config::{Console, MicroVmConfig, StartFrom};
 use crate::monitor::config::MonitorConfig;
 use crate::snapshot::{DeviceSet, Listed, Snapshot, SnapshotError, Snapshots, Wanted};
@@ -23,22 +27,60 @@ pub(crate) fn wanted(config: &MonitorConfig) -> Wanted<'_> {
     }
 }
 
-/// The snapshot that the machine in `config` is to go on from; `None` to boot it.
+/// The name of the template of a machine: as it waits for work, or with an application
+/// in it that is ready.
+pub(crate) fn name(
+    wanted: &Wanted<'_>,
+    application: Option<(&Start, &Ready)>,
+) -> Result<String, SnapshotError> {
+    let machine = wanted.key()?;
+    match application {
+        None => Ok(machine),
+        Some((start, ready)) => Ok(joined(&machine, &application::key(start, ready)?)),
+    }
+}
+
+fn joined(machine: &str, application: &str) -> String {
+    format!("{machine}-{application}")
+}
+
+/// Whether a template called `name` is of the machine with this key.
+fn is_of(name: &str, machine: &str) -> bool {
+    name.strip_prefix(machine).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+/// The template that fits best: with the application in it that `start` asks for, or
+/// without any.
+fn find(
+    templates: &Snapshots,
+    machine: &str,
+    start: &Start,
+) -> Result<Option<PathBuf>, SnapshotError> {
+    for application in application::fitting(start)? {
+        let dir = templates.path(&joined(machine, &application))?;
+        if dir.is_dir() {
+            return Ok(Some(dir));
+        }
+    }
+    Ok(Some(templates.path(machine)?).filter(|dir| dir.is_dir()))
+}
+
+/// The snapshot that the machine in `config`, which is to run `start`, is to go on
+/// from; `None` to boot it.
 pub(crate) fn choose(
     runtime: &MicroVmConfig,
     config: &MonitorConfig,
+    start: &Start,
 ) -> Result<Option<Snapshot>, SnapshotError> {
     let wanted = wanted(config);
     let dir = match &runtime.start {
-        StartFrom::Kernel => return Ok(None),
+        StartFrom::Kernel => None,
         // Whoever wants to read a kernel's messages wants to see it boot.
-        StartFrom::Template(_) if runtime.console == Console::Always => return Ok(None),
-        StartFrom::Template(templates) => match templates.path(&wanted.key()?)? {
-            dir if dir.is_dir() => dir,
-            _ => return Ok(None),
-        },
-        StartFrom::Snapshot(dir) => dir.clone(),
+        StartFrom::Template(_) if runtime.console == Console::Always => None,
+        StartFrom::Template(templates) => find(templates, &wanted.key()?, start)?,
+        StartFrom::Snapshot(dir) => Some(dir.clone()),
     };
+    let Some(dir) = dir else { return Ok(None) };
     let snapshot = Snapshot::open(&dir)?;
     snapshot.manifest.fingerprint.check(&wanted)?;
     Ok(Some(snapshot))
@@ -66,7 +108,7 @@ pub fn collect_garbage(
                 memory_mib: made.memory_mib,
                 devices: made.devices,
             };
-            again.key().is_ok_and(|key| key == name)
+            again.key().is_ok_and(|key| is_of(&name, &key))
         });
         if !current {
             if !dry_run {

@@ -1,6 +1,7 @@
 //! The test bodies and the walls each of them is run behind.
 
 mod advise;
+mod applications;
 mod bench;
 mod continuing;
 mod crash;
@@ -99,6 +100,12 @@ pub fn all() -> Vec<Case> {
             unusable_snapshots_are_refused_with_the_reason,
             a_workload_goes_on_where_it_was_saved,
             a_machine_whose_memory_is_cut_off_ends_with_the_reason,
+        }
+        MICROVM: applications {
+            an_application_goes_on_in_runs_like_its_own,
+            arguments_and_environment_are_handed_over,
+            a_port_or_a_command_says_that_an_application_is_ready,
+            an_application_that_does_not_get_ready_is_not_kept,
         }
         NEITHER: host {
             doctor_says_what_is_here,

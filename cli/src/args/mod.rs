@@ -18,7 +18,9 @@ pub use self::advise::{AdviseArgs, NeedsArgs, TrustArgs};
 pub use self::bench::{BenchArgs, BenchVerb, CustomArgs};
 pub use self::pool::{FillArgs, PoolVerb};
 pub use self::run::{PrivilegeArgs, RootDiskChoice, RunArgs, WallChoice};
-pub use self::snapshot::{MachineArgs, SnapshotVerb, TemplateVerb};
+pub use self::snapshot::{
+    ApplicationArgs, MachineArgs, ReadyArgs, ReadyChoice, SnapshotVerb, TemplateVerb,
+};
 use self::values::{memory, percent};
 
 /// Run one OCI image behind either of two walls, a namespace container or a KVM
@@ -81,7 +83,8 @@ pub enum Verb {
     /// Prepare sandboxes for runs to come, list and remove them
     #[command(subcommand)]
     Pool(PoolVerb),
-    /// Build, list and remove templates: microVMs that have booted and wait for work
+    /// Build, list and remove templates: microVMs that have booted, or whose application
+    /// has started, and wait for work
     #[command(subcommand)]
     Template(TemplateVerb),
     /// Keep microVMs under a name, to go on from them
@@ -299,7 +302,7 @@ mod tests {
         let cli =
             Cli::try_parse_from(["bulkhead", "run", "-e", "A=1", "img", "sh", "-c", "--"]);
         let Verb::Run(run) = cli.unwrap().verb else { panic!("not run") };
-        assert_eq!((run.image.as_str(), run.env.len()), ("img", 1));
+        assert_eq!((run.image.as_str(), run.process.env.len()), ("img", 1));
         assert_eq!(run.command, ["sh", "-c", "--"]);
     }
 

@@ -37,18 +37,8 @@ pub struct RunArgs {
     pub isolation: WallChoice,
     #[command(flatten)]
     pub trust: TrustArgs,
-    /// Set an environment variable; without a value, pass the caller's on
-    #[arg(long, short = 'e', value_name = "NAME[=VALUE]")]
-    pub env: Vec<String>,
-    /// Working directory inside
-    #[arg(long, short = 'w', value_name = "DIR")]
-    pub workdir: Option<String>,
-    /// User inside: name or uid, optionally with :group or :gid
-    #[arg(long, short = 'u', value_name = "USER[:GROUP]")]
-    pub user: Option<String>,
-    /// Replace the image's entrypoint
-    #[arg(long, value_name = "COMMAND")]
-    pub entrypoint: Option<String>,
+    #[command(flatten)]
+    pub process: ProcessArgs,
     /// Host name inside [default: the sandbox's name]
     #[arg(long, value_name = "NAME")]
     pub hostname: Option<String>,
@@ -59,9 +49,6 @@ pub struct RunArgs {
     pub limits: LimitArgs,
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
-    /// Run a minimal init as PID 1 that forwards signals and reaps orphans
-    #[arg(long)]
-    pub init: bool,
     /// Kill the sandbox after this time: seconds, or with a suffix ms, s, m, h
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub timeout: Option<Duration>,
@@ -92,6 +79,53 @@ pub struct RunArgs {
     pub command: Vec<String>,
 }
 
+/// How the command is run.
+#[derive(Debug, Default, Args)]
+pub struct ProcessArgs {
+    /// Set an environment variable; without a value, pass the caller's on
+    #[arg(long, short = 'e', value_name = "NAME[=VALUE]")]
+    pub env: Vec<String>,
+    /// Working directory inside
+    #[arg(long, short = 'w', value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// User inside: name or uid, optionally with :group or :gid
+    #[arg(long, short = 'u', value_name = "USER[:GROUP]")]
+    pub user: Option<String>,
+    /// Replace the image's entrypoint
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+    /// Run a minimal init as PID 1 that forwards signals and reaps orphans
+    #[arg(long)]
+    pub init: bool,
+}
+
+impl ProcessArgs {
+    /// `options` with the arguments `command` and the rest of what is said here.
+    pub fn options(&self, command: &[String], options: RunOptions) -> RunOptions {
+        RunOptions {
+            args: command.to_vec(),
+            entrypoint: self.entrypoint.as_deref().map(words),
+            env: self.env.iter().filter_map(|variable| environment(variable)).collect(),
+            working_dir: self.workdir.clone(),
+            user: self.user.clone(),
+            ..options
+        }
+    }
+}
+
+/// An empty entrypoint is none, as with docker.
+fn words(entrypoint: &str) -> Vec<String> {
+    if entrypoint.is_empty() { Vec::new() } else { vec![entrypoint.to_owned()] }
+}
+
+/// `NAME` alone passes the caller's value on, if it has one.
+fn environment(variable: &str) -> Option<String> {
+    if variable.contains('=') {
+        return Some(variable.to_owned());
+    }
+    std::env::var(variable).ok().map(|value| format!("{variable}={value}"))
+}
+
 /// What a sandbox is limited to, for good, when it is made.
 #[derive(Debug, Args)]
 pub struct LimitArgs {
@@ -101,6 +135,13 @@ pub struct LimitArgs {
     /// CPU limit in processors, for example 0.5
     #[arg(long, value_parser = cpus, value_name = "N")]
     pub cpus: Option<f64>,
+    #[command(flatten)]
+    pub inside: InsideArgs,
+}
+
+/// What it is limited to by what is inside.
+#[derive(Debug, Default, Args)]
+pub struct InsideArgs {
     /// Limit of processes and threads
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub pids_limit: Option<u64>,
@@ -112,9 +153,14 @@ pub struct LimitArgs {
 impl LimitArgs {
     /// The options of a sandbox with these limits.
     pub fn options(&self) -> RunOptions {
+        RunOptions { memory_bytes: self.memory, cpus: self.cpus, ..self.inside.options() }
+    }
+}
+
+impl InsideArgs {
+    /// The options of a sandbox with these limits.
+    pub fn options(&self) -> RunOptions {
         RunOptions {
-            memory_bytes: self.memory,
-            cpus: self.cpus,
             pids_limit: self.pids_limit,
             read_only: self.read_only,
             ..RunOptions::default()

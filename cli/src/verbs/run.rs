@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant as Deadline};
 
 use bulkhead_image::Image;
-use bulkhead_image::spec::RunOptions;
 use bulkhead_microvm::StartFrom;
 use bulkhead_runtime::{
     Bundle, Clock, Create, Exit, Instant, Isolation, Runtime, Sandbox, SandboxId, Signal,
@@ -49,7 +48,7 @@ pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<Exit
     };
     bundle.spec.set_hostname(args.hostname.clone().or_else(|| Some(id.to_string())));
     let request = Create::attached(&id, &bundle, Stdio::inherit()?);
-    let request = Create { init: args.init, requested, ..request };
+    let request = Create { init: args.process.init, requested, ..request };
     let mut sandbox = match prepared {
         Some(claim) => runtime.complete(claim, request)?,
         None => runtime.create(request)?,
@@ -98,7 +97,9 @@ fn runtime(
 
 fn from_snapshot(context: &Context, args: &RunArgs, name: &str) -> Result<StartFrom, Failure> {
     let snapshot = context.snapshots().open(name)?;
-    if snapshot.manifest.running && !args.command.is_empty() {
+    let manifest = &snapshot.manifest;
+    let told = manifest.application.as_ref().is_some_and(|it| it.hands_over);
+    if manifest.running && !told && !args.command.is_empty() {
         return Err(Failure::new("a workload runs in this snapshot; it takes no other")
             .hint("leave the command out"));
     }
@@ -128,14 +129,7 @@ fn bundle(
     args: &RunArgs,
     isolation: Isolation,
 ) -> Result<(Image, Bundle), Failure> {
-    let options = RunOptions {
-        args: args.command.clone(),
-        entrypoint: args.entrypoint.as_deref().map(words),
-        env: args.env.iter().filter_map(|variable| environment(variable)).collect(),
-        working_dir: args.workdir.clone(),
-        user: args.user.clone(),
-        ..args.limits.options()
-    };
+    let options = args.process.options(&args.command, args.limits.options());
     let options = privileges::capabilities(&args.privileges, options);
     let image = context.image(&args.image)?;
     let bundle =
@@ -145,19 +139,6 @@ fn bundle(
 
 fn guest(args: &RunArgs) -> Guest<'_> {
     Guest { kernel: args.kernel.as_deref(), root_disk: args.root_disk.into() }
-}
-
-/// An empty entrypoint is none, as with docker.
-fn words(entrypoint: &str) -> Vec<String> {
-    if entrypoint.is_empty() { Vec::new() } else { vec![entrypoint.to_owned()] }
-}
-
-/// `NAME` alone passes the caller's value on, if it has one.
-fn environment(variable: &str) -> Option<String> {
-    if variable.contains('=') {
-        return Some(variable.to_owned());
-    }
-    std::env::var(variable).ok().map(|value| format!("{variable}={value}"))
 }
 
 /// How a run ended.

@@ -17,7 +17,7 @@ pub fn run(context: &Context, verb: &SnapshotVerb) -> Result<ExitCode, Failure> 
         SnapshotVerb::Create { name, machine } => {
             // Before the boot, which takes its time.
             refuse_taken(&snapshots, name)?;
-            let snapshot = boot_and_save(context, machine, &snapshots, Some(name))?;
+            let snapshot = boot_and_save(context, machine, None, &snapshots, Some(name))?;
             stdout::line(snapshot.dir().display())?;
         }
         SnapshotVerb::Take { name, sandbox } => {

@@ -1,17 +1,21 @@
-//! `bulkhead template`: microVMs that have booted already.
+//! `bulkhead template`: microVMs that have booted already, or started an application.
 
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use bulkhead_image::spec::RunOptions;
 use bulkhead_microvm::StartFrom;
+use bulkhead_microvm::application::{Readiness, Ready};
 use bulkhead_microvm::saving::Save;
 use bulkhead_microvm::snapshot::{Listed, Snapshot, Snapshots};
 use bulkhead_runtime::{Isolation, SandboxId};
 
-use crate::args::{MachineArgs, PrivilegeArgs, TemplateVerb};
+use crate::args::{
+    ApplicationArgs, MachineArgs, PrivilegeArgs, ReadyArgs, ReadyChoice, TemplateVerb,
+};
 use crate::context::{Context, Guest};
 use crate::failure::{Failure, chain};
+use crate::privileges;
 use crate::signals::Signals;
 use crate::stdout;
 use crate::verbs::kernel;
@@ -19,8 +23,9 @@ use crate::verbs::kernel;
 pub fn run(context: &Context, verb: &TemplateVerb) -> Result<ExitCode, Failure> {
     let templates = context.templates();
     match verb {
-        TemplateVerb::Build { machine } => {
-            let template = boot_and_save(context, machine, &templates, None)?;
+        TemplateVerb::Build { machine, application } => {
+            let template =
+                boot_and_save(context, machine, Some(application), &templates, None)?;
             stdout::line(template.dir().display())?;
         }
         TemplateVerb::Ls { output } => list(&templates, output.is_json())?,
@@ -29,36 +34,58 @@ pub fn run(context: &Context, verb: &TemplateVerb) -> Result<ExitCode, Failure> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Boots a machine to where it waits for work and keeps it.
+/// Boots a machine to where it waits for work, or until its application is ready, and
+/// keeps it.
 pub fn boot_and_save(
     context: &Context,
     machine: &MachineArgs,
+    application: Option<&ApplicationArgs>,
     into: &Snapshots,
     name: Option<&str>,
 ) -> Result<Snapshot, Failure> {
     let kernel = kernel::chosen(context, machine.kernel.as_ref(), false)?;
     let signals = Signals::ending()?;
     let image = context.image(&machine.image)?;
-    let options = RunOptions {
+    let ready = application.and_then(readiness);
+    let (process, privileges) = match application.filter(|_| ready.is_some()) {
+        Some(application) => (
+            application.process.options(&application.command, application.inside.options()),
+            &application.privileges,
+        ),
         // Whatever the image would run, it is not run now.
-        args: vec!["true".to_owned()],
-        memory_bytes: machine.memory,
-        ..RunOptions::default()
+        None => {
+            let nothing = RunOptions { args: vec!["true".to_owned()], ..RunOptions::default() };
+            (nothing, &PrivilegeArgs::default())
+        }
     };
-    let privileges = PrivilegeArgs::default();
+    let options = RunOptions { memory_bytes: machine.memory, ..process };
+    let options = privileges::capabilities(privileges, options);
     let root_disk = machine.root_disk.into();
-    let bundle =
-        context.bundle(&image, Isolation::MicroVm, root_disk, &options, &privileges)?;
+    let bundle = context.bundle(&image, Isolation::MicroVm, root_disk, &options, privileges)?;
     let guest = Guest { kernel: Some(&kernel), root_disk };
     let runtime = context.microvm_from(guest, StartFrom::Kernel)?;
     Ok(runtime.save(&Save {
         id: &SandboxId::random()?,
         bundle: &bundle,
+        ready: ready.as_ref(),
+        init: application.is_some_and(|application| application.process.init),
         into,
         name,
         label: &machine.image,
         interrupt: Some(signals.as_fd()),
     })?)
+}
+
+fn readiness(application: &ApplicationArgs) -> Option<Readiness> {
+    let ReadyArgs { ready, ready_port, ready_cmd } = &application.ready;
+    let when = match (ready, ready_port, ready_cmd) {
+        (Some(ReadyChoice::FirstOutput), ..) => Ready::FirstOutput,
+        (Some(ReadyChoice::HandOver), ..) => Ready::HandOver,
+        (None, Some(port), _) => Ready::Port(*port),
+        (None, None, Some(command)) => Ready::Command(command.clone()),
+        (None, None, None) => return None,
+    };
+    Some(Readiness { when, within: application.ready_within })
 }
 
 /// Prints the snapshots of one directory.
@@ -69,8 +96,8 @@ pub fn list(snapshots: &Snapshots, json: bool) -> Result<(), Failure> {
         return stdout::json(&rows);
     }
     stdout::line(format_args!(
-        "{:<20} {:<30} {:>10} {:>12}",
-        "NAME", "IMAGE", "MEMORY", "ON DISK"
+        "{:<33} {:<20} {:>10} {:>12}  {:<14} {}",
+        "NAME", "IMAGE", "MEMORY", "ON DISK", "READY", "COMMAND"
     ))?;
     for Listed { name, snapshot } in &listed {
         match snapshot {
@@ -79,10 +106,16 @@ pub fn list(snapshots: &Snapshots, json: bool) -> Result<(), Failure> {
                 let disk = indicatif::BinaryBytes(snapshot.disk_bytes()?).to_string();
                 let memory = format!("{} MiB", manifest.fingerprint.memory_mib);
                 let label = &manifest.label;
-                stdout::line(format_args!("{name:<20} {label:<30} {memory:>10} {disk:>12}"))?;
+                let application = manifest.application.as_ref();
+                let ready = application.map_or("-", |application| &application.ready);
+                let command =
+                    application.map_or_else(|| "-".to_owned(), |it| it.args.join(" "));
+                stdout::line(format_args!(
+                    "{name:<33} {label:<20} {memory:>10} {disk:>12}  {ready:<14} {command}"
+                ))?;
             }
             Err(error) => {
-                stdout::line(format_args!("{name:<20} unusable: {}", chain(error)))?;
+                stdout::line(format_args!("{name:<33} unusable: {}", chain(error)))?;
             }
         }
     }
@@ -111,6 +144,9 @@ pub fn description(snapshot: &Snapshot) -> Result<serde_json::Value, Failure> {
         "memory_mib": fingerprint.memory_mib,
         "memory_pages": manifest.pages,
         "running": manifest.running,
+        "command": manifest.application.as_ref().map(|application| &application.args),
+        "ready": manifest.application.as_ref().map(|application| &application.ready),
+        "hands_over": manifest.application.as_ref().is_some_and(|it| it.hands_over),
         "memory_digest": manifest.memory.hex(),
         "kvm": fingerprint.flavour,
         "protocol": fingerprint.protocol,

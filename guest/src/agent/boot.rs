@@ -4,6 +4,7 @@
 use core::ffi::CStr;
 
 use super::device::Device;
+use super::hold::Scope;
 use super::serve::{Agent, failed};
 use super::sys::{self, Errno, Fd};
 use crate::protocol::{EXEC_PORT, HOST_CID, SESSION_PORT};
@@ -25,7 +26,10 @@ const MEM_NODE: &CStr = c"/run/mem";
 /// command line; `device` is filled in as soon as it is known, for a panic.
 pub fn live<'a>(environment: impl Iterator<Item = &'a CStr>, device: &mut Device) -> PowerOff {
     match boot(environment, device) {
-        Ok(socket) => Agent::new(socket, *device, || sys::listen_vsock(EXEC_PORT)).run(),
+        Ok(socket) => {
+            let listen = || sys::listen_vsock(EXEC_PORT);
+            Agent::new(socket, *device, Scope::Machine, listen).run()
+        }
         Err(reason) => reason,
     }
 }

@@ -13,6 +13,7 @@
 mod boot;
 mod credentials;
 mod device;
+mod hold;
 mod init;
 mod lookup;
 mod oom;
@@ -45,7 +46,9 @@ use crate::timer::PowerOff;
 pub unsafe fn serve_stream(socket: c_int) -> PowerOff {
     // SAFETY: the caller's promise.
     let socket = unsafe { sys::Fd::from_raw(socket) };
-    let mut agent = serve::Agent::new(socket, Device::default(), || Err(sys::Errno::NODEV));
+    let mut agent = serve::Agent::new(socket, Device::default(), hold::Scope::Process, || {
+        Err(sys::Errno::NODEV)
+    });
     let reason = agent.run();
     agent.kill();
     reason

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::device::Device;
+use super::hold::Scope;
 use super::session::{End, Event, SLOTS, Session};
 use super::sys::{self, Errno, Fd};
 use crate::protocol::ProtocolError;
@@ -14,6 +15,9 @@ const INPUT_SIZE: usize = 16 * 1024;
 /// How long the loop lets the workload run before it makes the socket for
 /// further processes, when nothing else happens.
 const LISTEN_AFTER_MS: i32 = 100;
+
+/// How often the loop looks whether a workload that is to be held is ready.
+const LOOK_AFTER_MS: i32 = 20;
 
 /// More processes than this at a time wait for one of them to end.
 const MAX_SESSIONS: usize = 32;
@@ -48,10 +52,11 @@ enum Listener {
 }
 
 impl Agent {
-    /// An agent whose main session is over `socket`.
-    pub fn new(socket: Fd, device: Device, listen: Listen) -> Self {
+    /// An agent whose main session is over `socket`; when that is to hold its process,
+    /// it holds all in `scope`.
+    pub fn new(socket: Fd, device: Device, scope: Scope, listen: Listen) -> Self {
         Self {
-            main: Session::new(socket, device),
+            main: Session::new(socket, device, scope),
             others: Vec::new(),
             listener: Listener::Early,
             listen,
@@ -66,6 +71,7 @@ impl Agent {
         loop {
             self.interest(&mut fds);
             let timeout = match self.listener {
+                _ if self.main.is_waiting() => LOOK_AFTER_MS,
                 Listener::Due => LISTEN_AFTER_MS,
                 _ => -1,
             };
@@ -84,6 +90,10 @@ impl Agent {
     /// Kills every process. Not needed where the machine ends.
     pub fn kill(&mut self) {
         self.main.kill();
+        self.kill_others();
+    }
+
+    fn kill_others(&mut self) {
         for session in &mut self.others {
             session.kill();
         }
@@ -113,6 +123,11 @@ impl Agent {
             }
             Some(Event::Exited) => {
                 self.listener = Listener::Closed;
+            }
+            // Their connections are not saved.
+            Some(Event::Held) => {
+                self.kill_others();
+                self.others.clear();
             }
             None => {}
         }
@@ -145,7 +160,8 @@ impl Agent {
             }
             Listener::Open(socket) if knocked => {
                 if let Ok(connection) = sys::accept(socket) {
-                    self.others.push(Session::new(connection, Device::default()));
+                    let session = Session::new(connection, Device::default(), Scope::Process);
+                    self.others.push(session);
                 }
             }
             _ => {}

@@ -4,14 +4,15 @@ use alloc::vec::Vec;
 use core::ffi::{c_int, c_short};
 
 use super::device::Device;
+use super::hold::{self, Scope, Waiting};
 use super::oom;
 use super::refresh::refresh;
 use super::spawn::{self, Streams, failed};
 use super::streams::{Outbox, OutputPipe, StdinPipe};
 use super::sys::{self, Clone, Errno, Fd};
 use crate::protocol::{
-    Decoder, Exited, Failure, Fresh, FromHost, Hello, Kind, Output, ProtocolError, Start, Step,
-    put, put_empty,
+    Decoder, Exited, Failure, Fresh, FromHost, Hello, Kind, Output, ProtocolError, Resume,
+    Start, Step, put, put_empty,
 };
 use crate::timer::Milestone;
 
@@ -37,6 +38,8 @@ pub enum Event {
     Started,
     /// The process has ended.
     Exited,
+    /// The process is stopped, to be saved.
+    Held,
 }
 
 /// Descriptors of one session in the poll set, by [`Slot`].
@@ -81,15 +84,35 @@ pub struct Session {
     outbox: Outbox,
     phase: Phase,
     device: Device,
+    scope: Scope,
+    /// What the process is to be ready for before it is held.
+    waiting: Option<Waiting>,
+    /// What is in `scope` is stopped.
+    held: bool,
 }
 
 impl Session {
     /// A session over `socket`, which does not block and may still be
-    /// connecting. Its process's milestones go to `device`.
-    pub fn new(socket: Fd, device: Device) -> Self {
+    /// connecting. Its process's milestones go to `device`; with it, all in `scope` is
+    /// held.
+    pub fn new(socket: Fd, device: Device, scope: Scope) -> Self {
         let mut outbox = Outbox::new();
         Hello::OURS.put(outbox.frames());
-        Self { socket, decoder: Decoder::default(), outbox, phase: Phase::Connecting, device }
+        Self {
+            socket,
+            decoder: Decoder::default(),
+            outbox,
+            phase: Phase::Connecting,
+            device,
+            scope,
+            waiting: None,
+            held: false,
+        }
+    }
+
+    /// Whether it looks from time to time if its process is ready.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some() && !self.held
     }
 
     /// Fills in what to wait for.
@@ -149,8 +172,12 @@ impl Session {
                 event = Some(Event::Exited);
             }
             if running.report(&mut self.outbox) {
+                self.waiting = None;
                 self.phase = Phase::Over;
             }
+        }
+        if self.hold()? {
+            event = Some(Event::Held);
         }
         if !matches!(self.phase, Phase::Connecting) {
             self.outbox.flush(&self.socket).map_err(End::Broken)?;
@@ -176,6 +203,40 @@ impl Session {
         Ok(())
     }
 
+    /// Goes on with the process of a machine from a snapshot.
+    fn resume(&mut self, resume: &Resume) -> Result<(), Failure> {
+        self.refresh(&resume.fresh)?;
+        if let Some(name) = &resume.hostname {
+            sys::set_hostname(name).map_err(failed(Step::Hostname))?;
+        }
+        if !resume.hand_over.is_empty() {
+            hold::hand_over(&resume.hand_over)?;
+        }
+        self.waiting = None;
+        if let Phase::Running(running) = &self.phase
+            && core::mem::take(&mut self.held)
+        {
+            let go_on = self.scope.signal(running.child.pid, libc::SIGCONT);
+            go_on.map_err(failed(Step::Continue))?;
+        }
+        Ok(())
+    }
+
+    /// Stops what is to be held, once it is ready. True when it was.
+    fn hold(&mut self) -> Result<bool, End> {
+        let Phase::Running(running) = &self.phase else { return Ok(false) };
+        let Some(waiting) = self.waiting.as_mut().filter(|_| !self.held) else {
+            return Ok(false);
+        };
+        if !waiting.is_over().map_err(End::Broken)? {
+            return Ok(false);
+        }
+        self.scope.signal(running.child.pid, libc::SIGSTOP).map_err(End::Broken)?;
+        self.held = true;
+        put_empty(self.outbox.frames(), Kind::Held);
+        Ok(true)
+    }
+
     fn receive(&mut self, input: &mut Vec<u8>, joinable: bool) -> Result<Option<Event>, End> {
         input.clear();
         let most = input.capacity();
@@ -190,7 +251,8 @@ impl Session {
         while let Some(frame) = self.decoder.next(&mut bytes).map_err(End::Protocol)? {
             match FromHost::parse(frame).map_err(End::Protocol)? {
                 FromHost::Hello(_) => {}
-                FromHost::Refresh(fresh) => self.refresh(&fresh).map_err(stale)?,
+                FromHost::Refresh(resume) => self.resume(&resume).map_err(stale)?,
+                FromHost::Hold(until) => self.waiting = Some(Waiting::new(until)),
                 FromHost::Start(start) => {
                     if !matches!(self.phase, Phase::Idle) {
                         return Err(End::Protocol(ProtocolError::Unexpected(Kind::Start)));
@@ -264,7 +326,8 @@ impl Running {
             FromHost::Signal(_)
             | FromHost::Hello(_)
             | FromHost::Start(_)
-            | FromHost::Refresh(_) => {}
+            | FromHost::Refresh(_)
+            | FromHost::Hold(_) => {}
         }
         Ok(())
     }

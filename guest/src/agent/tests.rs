@@ -12,8 +12,9 @@ use std::vec;
 
 use super::serve_stream;
 use crate::protocol::{
-    CStrings, Capabilities, Credit, Decoder, Exited, Failure, FromGuest, Hello, Kind, MAX_DATA,
-    OUTPUT_WINDOW, Output, Process, STDIN_WINDOW, Sandbox, Start, put, put_empty, put_raw,
+    CStrings, Capabilities, Credit, Decoder, Exited, Failure, FromGuest, Hello, Hold, Kind,
+    MAX_DATA, OUTPUT_WINDOW, Output, Process, STDIN_WINDOW, Sandbox, Start, put, put_empty,
+    put_raw,
 };
 use crate::timer::{BootStep, PowerOff};
 
@@ -28,6 +29,7 @@ struct Host {
 #[derive(Debug, Default)]
 struct Outcome {
     started: bool,
+    held: bool,
     failure: Option<Failure>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
@@ -85,6 +87,7 @@ impl Host {
                 match FromGuest::parse(frame).unwrap() {
                     FromGuest::Hello(_) => {}
                     FromGuest::Started => outcome.started = true,
+                    FromGuest::Held => outcome.held = true,
                     FromGuest::Failed(failure) => outcome.failure = Some(failure),
                     FromGuest::Exited(exited) => outcome.exited = Some(exited),
                     FromGuest::Credit(credit) => {
@@ -322,4 +325,39 @@ fn a_second_start_is_refused() {
     host.send(|out| put(out, Kind::Start, &start).unwrap());
     let refused = PowerOff::Failed { step: BootStep::Protocol, errno: 0 };
     assert_eq!(host.agent.take().unwrap().join().unwrap(), refused);
+}
+
+/// The state of a process, `T` while it is stopped (proc(5)).
+fn state_of(pid: &str) -> String {
+    let stat = std::fs::read_to_string(std::format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1[..1].to_owned()
+}
+
+#[test]
+fn a_process_is_held_at_once_or_when_its_port_accepts() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for until in [Hold::Now, Hold::Port(port)] {
+        let mut host = Host::start(&["sh", "-c", "echo $$; while :; do :; done"]);
+        let mut outcome = Outcome::default();
+        host.read_until(&mut outcome, |outcome| outcome.stdout.ends_with(b"\n"));
+        host.send(|out| put(out, Kind::Hold, &until).unwrap());
+        host.read_until(&mut outcome, |outcome| outcome.held);
+        let pid = String::from_utf8(outcome.stdout).unwrap();
+        assert_eq!(state_of(pid.trim()), "T");
+        assert_eq!(host.close(), PowerOff::Done);
+    }
+}
+
+#[test]
+fn a_process_is_not_held_while_nobody_accepts_and_its_end_is_told() {
+    // Nobody listens there any more.
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = reserved.local_addr().unwrap().port();
+    drop(reserved);
+    let mut host = Host::start(&["sh", "-c", "sleep 0.3; exit 4"]);
+    host.send(|out| put(out, Kind::Hold, &Hold::Port(port)).unwrap());
+    let outcome = host.outcome();
+    assert!(!outcome.held);
+    assert_eq!(exited(&outcome), 4 << 8);
 }

@@ -7,7 +7,7 @@ use core::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, Fresh, HEADER_LEN, Kind, ProtocolError, Start, VERSION};
+use super::{Frame, HEADER_LEN, Hold, Kind, ProtocolError, Resume, Start, VERSION};
 
 /// First frame in each direction. Its layout never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +83,10 @@ pub enum Step {
     Randomness,
     /// Setting the clock.
     SetClock,
+    /// Handing over what came with the run.
+    HandOver,
+    /// Letting the processes go on.
+    Continue,
     /// Making the pipes of the standard streams.
     Streams,
     /// Making the process.
@@ -145,7 +149,9 @@ pub enum FromHost<'a> {
     /// Room on an output.
     Credit(Credit),
     /// The machine goes on from a snapshot.
-    Refresh(Fresh),
+    Refresh(Box<Resume>),
+    /// Stop everything, as soon as the process is ready.
+    Hold(Hold),
 }
 
 impl<'a> FromHost<'a> {
@@ -163,7 +169,8 @@ impl<'a> FromHost<'a> {
             Kind::Signal => Self::Signal(structured(frame)?),
             Kind::CloseOutput => Self::CloseOutput(structured(frame)?),
             Kind::Credit => Self::Credit(structured(frame)?),
-            Kind::Refresh => Self::Refresh(structured(frame)?),
+            Kind::Refresh => Self::Refresh(Box::new(structured(frame)?)),
+            Kind::Hold => Self::Hold(structured(frame)?),
             kind => return Err(ProtocolError::Unexpected(kind)),
         })
     }
@@ -184,6 +191,8 @@ pub enum FromGuest<'a> {
     Credit(Credit),
     /// The process ended.
     Exited(Exited),
+    /// Everything is stopped.
+    Held,
 }
 
 impl<'a> FromGuest<'a> {
@@ -201,6 +210,7 @@ impl<'a> FromGuest<'a> {
             Kind::Stderr => Self::Output(Output::Stderr, frame.payload),
             Kind::Credit => Self::Credit(structured(frame)?),
             Kind::Exited => Self::Exited(structured(frame)?),
+            Kind::Held => Self::Held,
             kind => return Err(ProtocolError::Unexpected(kind)),
         })
     }
@@ -275,6 +285,8 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Randomness => "giving the kernel fresh randomness",
             Self::SetClock => "setting the clock",
+            Self::HandOver => "handing over what came with the run",
+            Self::Continue => "letting the processes go on",
             Self::Streams => "making the pipes of the standard streams",
             Self::Clone => "making the process",
             Self::Session => "starting a session",
@@ -303,7 +315,7 @@ impl fmt::Display for Step {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{CStrings, Decoder, Process, Sandbox};
+    use crate::protocol::{CStrings, Decoder, Fresh, Process, Sandbox};
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -349,7 +361,7 @@ mod tests {
 
         #[test]
         fn garbage_in_a_frame_does_not_panic(
-            kind in 1_u8..=13,
+            kind in 1_u8..=15,
             payload in vec(any::<u8>(), 0..200),
         ) {
             let kind = Kind::from_wire(kind).unwrap();

@@ -20,7 +20,11 @@
 //!
 //! A machine that goes on from a snapshot has said its [`Hello`] already, to another
 //! host. One that waited for a [`Start`] gets it with what is [`Fresh`]; one whose
-//! process runs gets that in a frame of its own.
+//! process runs gets that, and what else is new, as [`Resume`].
+//!
+//! A machine that is to be saved with its application in it is asked to [`Hold`] it:
+//! as soon as that is ready, all of it is stopped, and the guest says so. It goes on
+//! with [`Resume`], in each clone.
 //!
 //! A frame is a kind (`u8`), a length (`u32`, little endian) and a payload:
 //! raw bytes for the streams, postcard for everything else. Each stream has a
@@ -39,15 +43,18 @@ pub use decoder::{Decoder, Frame};
 pub use message::{
     Credit, Exited, Failure, FromGuest, FromHost, Hello, Output, Step, put, put_empty, put_raw,
 };
-pub use spec::{Capabilities, Device, Fresh, Mount, Process, Rlimit, Sandbox, Start};
+pub use spec::{
+    Capabilities, Device, Fresh, Hold, Mount, Process, Resume, Rlimit, Sandbox, Start,
+};
 
+use core::ffi::CStr;
 use core::fmt;
 
 pub(crate) use message::stream_header;
 
 /// Version of this protocol. Both sides come from one build, except when a
 /// disk was made by an earlier one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The host's context id on vsock (`VMADDR_CID_HOST`, linux/vm_sockets.h).
 pub const HOST_CID: u32 = libc::VMADDR_CID_HOST;
@@ -58,6 +65,10 @@ pub const SESSION_PORT: u32 = 1024;
 /// Port in the guest for the processes after the first.
 pub const EXEC_PORT: u32 = 1025;
 
+/// Where an application that is saved with its machine finds what each run hands over:
+/// a FIFO until then.
+pub const HAND_OVER: &CStr = c"/dev/bulkhead-handover";
+
 /// Bytes of a frame before its payload.
 pub const HEADER_LEN: usize = 5;
 
@@ -67,6 +78,9 @@ pub const MAX_DATA: usize = 64 * 1024;
 /// Longest payload of [`Kind::Start`]: room for the arguments and environment
 /// of any sane process (`ARG_MAX` of POSIX's guarantee is 4 KiB).
 pub const MAX_START: usize = 256 * 1024;
+
+/// Longest payload of [`Kind::Refresh`]: the same, written for a program to read.
+pub const MAX_RESUME: usize = 2 * MAX_START;
 
 /// Longest payload of the other structured frames.
 const MAX_CONTROL: usize = 256;
@@ -107,10 +121,14 @@ pub enum Kind {
     Exited = 12,
     /// Host: the machine goes on from a snapshot, with the process that runs.
     Refresh = 13,
+    /// Host: stop the process and all others once it is ready, to be saved.
+    Hold = 14,
+    /// Guest: they are stopped.
+    Held = 15,
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Hello,
         Self::Start,
         Self::Stdin,
@@ -124,6 +142,8 @@ impl Kind {
         Self::Stderr,
         Self::Exited,
         Self::Refresh,
+        Self::Hold,
+        Self::Held,
     ];
 
     fn from_wire(byte: u8) -> Option<Self> {
@@ -141,6 +161,7 @@ impl Kind {
     pub fn max_len(self) -> usize {
         match self {
             Self::Start => MAX_START,
+            Self::Refresh => MAX_RESUME,
             Self::Stdin | Self::Stdout | Self::Stderr => MAX_DATA,
             _ => MAX_CONTROL,
         }

@@ -30,6 +30,29 @@ pub struct Fresh {
     pub nanoseconds: i64,
 }
 
+/// Payload of [`super::Kind::Refresh`]: what is new to a process that runs already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// What no clone may share.
+    pub fresh: Fresh,
+    /// Host name; `None` to leave it.
+    pub hostname: Option<CString>,
+    /// What the application finds at [`super::HAND_OVER`]; nothing is put there when
+    /// it is empty.
+    pub hand_over: Vec<u8>,
+}
+
+/// Payload of [`super::Kind::Hold`]: when the process is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Hold {
+    /// It is.
+    Now,
+    /// Once it accepts TCP connections to this port of the loopback interface.
+    Port(u16),
+    /// Once it reads [`super::HAND_OVER`].
+    HandOver,
+}
+
 /// A process (runtime-spec, "Process").
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {

@@ -22,8 +22,8 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use bulkhead_guest::protocol::{
-    Decoder, FromGuest, Hello, Kind, MAX_DATA, Output, ProtocolError, Start, put, put_empty,
-    put_raw,
+    Decoder, FromGuest, Hello, Hold, Kind, MAX_DATA, Output, ProtocolError, Start, put,
+    put_empty, put_raw,
 };
 use bulkhead_runtime::{Exit, Instant as HostInstant, Signal, Stdio};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -88,6 +88,8 @@ pub struct Session {
     /// What is being started, to name what fails.
     start: Option<Start>,
     first_output: Option<HostInstant>,
+    /// The guest has stopped the process.
+    held: bool,
 }
 
 impl Session {
@@ -116,6 +118,7 @@ impl Session {
             state: State::Silent,
             start: None,
             first_output: None,
+            held: false,
         };
         session.register()?;
         Ok(session)
@@ -155,6 +158,29 @@ impl Session {
         let number = u8::try_from(signal.number()).unwrap_or(0);
         put(&mut self.outbox, Kind::Signal, &number).map_err(SessionError::Protocol)?;
         self.pump()
+    }
+
+    /// Asks the guest to stop the process, and all that runs beside it, as soon as it
+    /// is ready.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::pump`].
+    pub fn hold(&mut self, until: Hold) -> Result<(), SessionError> {
+        put(&mut self.outbox, Kind::Hold, &until).map_err(SessionError::Protocol)?;
+        self.pump()
+    }
+
+    /// Whether the guest has stopped the process.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// Whether anything came from the process's standard output.
+    #[must_use]
+    pub fn has_printed(&self) -> bool {
+        self.stdout.has_received()
     }
 
     /// Where it is.
@@ -361,6 +387,7 @@ impl Session {
                 (FromGuest::Credit(credit), State::Running) if credit.output.is_none() => {
                     self.stdin.grant(credit.bytes);
                 }
+                (FromGuest::Held, State::Running) => self.held = true,
                 (FromGuest::Exited(exited), State::Running) => {
                     let exit = Exit::from_wait_status(exited.wait_status, exited.oom_killed)
                         .ok_or_else(unexpected)?;

@@ -5,7 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
-use bulkhead_guest::protocol::{Fresh, Kind, Start, put, put_empty};
+use bulkhead_guest::protocol::{Kind, Resume, Start, put, put_empty};
 use bulkhead_runtime::{Clock, Exit, Stdio, Timeline};
 
 use super::{Session, SessionError, State, Wake};
@@ -31,8 +31,8 @@ impl Session {
         })
     }
 
-    /// The session of a process that runs already, in a machine that goes on from a
-    /// snapshot. Its output comes here from now on, its stdin ends.
+    /// The session of a process that is there already, in a machine that goes on from
+    /// a snapshot. Its output comes here from now on; its stdin does too, or else ends.
     ///
     /// # Errors
     ///
@@ -40,14 +40,17 @@ impl Session {
     pub fn resumed(
         socket: UnixStream,
         stdio: Stdio,
-        fresh: &Fresh,
+        resume: &Resume,
+        stdin: bool,
     ) -> Result<Self, SessionError> {
         let mut session = Self::new(socket, stdio)?;
         // The greeting is said once, and was, to the host the machine was saved on.
         session.outbox.clear();
-        put(&mut session.outbox, Kind::Refresh, fresh).map_err(SessionError::Protocol)?;
-        put_empty(&mut session.outbox, Kind::StdinEof);
-        session.stdin.close();
+        put(&mut session.outbox, Kind::Refresh, resume).map_err(SessionError::TooLong)?;
+        if !stdin || !session.has_stdin() {
+            put_empty(&mut session.outbox, Kind::StdinEof);
+            session.stdin.close();
+        }
         session.state = State::Running;
         session.pump()?;
         Ok(session)

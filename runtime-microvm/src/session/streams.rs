@@ -113,6 +113,8 @@ pub(super) struct Sink {
     freed: usize,
     /// The guest has not been told that nobody reads.
     untold: bool,
+    /// Something came.
+    received: bool,
 }
 
 impl Sink {
@@ -128,6 +130,7 @@ impl Sink {
             window: OUTPUT_WINDOW,
             freed: 0,
             untold: false,
+            received: false,
         }
     }
 
@@ -141,8 +144,14 @@ impl Sink {
         self.pending.is_empty()
     }
 
+    /// Whether anything came from the guest.
+    pub(super) fn has_received(&self) -> bool {
+        self.received
+    }
+
     /// Takes `bytes` from the guest.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), ProtocolError> {
+        self.received |= !bytes.is_empty();
         let exceeded = ProtocolError::WindowExceeded(self.output.kind());
         self.window = self.window.checked_sub(bytes.len()).ok_or(exceeded)?;
         if self.file.is_some() {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{SnapshotError, io_error};
 use super::format::{self, FormatError};
 use super::{Fingerprint, KnownFile, files};
+use crate::application::Application;
 use crate::machine::MachineState;
 
 /// The content of a snapshot's `state`.
@@ -25,6 +26,8 @@ pub struct Manifest {
     pub pages: u64,
     /// A workload runs in it, instead of PID 1 waiting for one.
     pub running: bool,
+    /// What that is, when it was saved because it was ready.
+    pub application: Option<Application>,
     /// A [`MachineState`], encoded: only who goes on with it has to understand it.
     pub machine: Vec<u8>,
 }
@@ -159,6 +162,7 @@ mod tests {
             created_s in any::<u64>(),
             pages in any::<u64>(),
             running in any::<bool>(),
+            application in proptest::option::of(proptest::collection::vec(".*", 0..4)),
             machine in proptest::collection::vec(any::<u8>(), 0..300),
         ) {
             let file = KnownFile::of(Path::new("/proc/version")).unwrap();
@@ -172,7 +176,14 @@ mod tests {
                 devices: DeviceSet { root_disk: RootDisk::Pmem, rng: true, balloon: false },
             };
             let memory = file;
-            let manifest = Manifest { label, created_s, fingerprint, memory, pages, running, machine };
+            let application = application.map(|args| Application {
+                args,
+                ready: label.clone(),
+                hands_over: running,
+            });
+            let manifest = Manifest {
+                label, created_s, fingerprint, memory, pages, running, application, machine,
+            };
             let bytes = manifest.encode().unwrap();
             prop_assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
         }

@@ -52,6 +52,8 @@ impl<'a> Templates<'a> {
         runtime.save(&Save {
             id,
             bundle,
+            ready: None,
+            init: false,
             into: &self.snapshots(),
             name: None,
             label: LABEL,

@@ -50,6 +50,13 @@ pub fn pipe() -> Result<(Fd, Fd)> {
     Ok((Fd(ends[0]), Fd(ends[1])))
 }
 
+/// Has a pipe hold `bytes` at least.
+pub fn pipe_size(pipe: &Fd, bytes: usize) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(SYS_fcntl, pipe.raw(), libc::F_SETPIPE_SZ, bytes)? };
+    Ok(())
+}
+
 /// Makes reads and writes through `fd` return [`Errno::AGAIN`] instead of waiting.
 pub fn nonblocking(fd: &Fd) -> Result<()> {
     // SAFETY: no memory is passed.

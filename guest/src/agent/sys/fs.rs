@@ -13,6 +13,13 @@ pub fn open(path: &CStr, flags: c_int) -> Result<Fd> {
     Fd::returned(fd)
 }
 
+/// Makes a file that is not there yet, to write to.
+pub fn create(path: &CStr, mode: u32) -> Result<Fd> {
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
+    // SAFETY: `path` is a C string.
+    Fd::returned(unsafe { syscall!(SYS_open, path, flags, mode)? })
+}
+
 /// Removes a name that is not a directory's.
 pub fn remove(path: &CStr) -> Result<()> {
     // SAFETY: `path` is a C string.

@@ -16,15 +16,17 @@ use core::ffi::CStr;
 use core::ptr;
 
 pub use fd::{
-    Fd, close_range_all, dup_onto, duplicate, nonblocking, pipe, poll, read_append, read_slice,
-    write,
+    Fd, close_range_all, dup_onto, duplicate, nonblocking, pipe, pipe_size, poll, read_append,
+    read_slice, write,
 };
 pub use fs::{
-    access_execute, change_dir, change_owner, make_dir, make_node, map_shared, mount, open,
-    owner_and_mode, pivot_root, remove, set_read_only, stream_owner, symlink, unmount_detached,
+    access_execute, change_dir, change_owner, create, make_dir, make_node, map_shared, mount,
+    open, owner_and_mode, pivot_root, remove, set_read_only, stream_owner, symlink,
+    unmount_detached,
 };
 pub use net::{
-    accept, connect_vsock, listen_vsock, loopback_up, pending_error, send, stream_vsock,
+    accept, accepts_tcp, connect_vsock, listen_vsock, loopback_up, pending_error, send,
+    stream_vsock,
 };
 pub use process::{
     Clone, capset, clone_onto, exec, exit, kill, killed_by, pids_in_use, prctl, prlimit,

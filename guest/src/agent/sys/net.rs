@@ -19,6 +19,7 @@ pub fn stream_vsock() -> Result<Fd> {
 )]
 mod narrow {
     pub const FAMILY: libc::sa_family_t = libc::AF_VSOCK.cast_unsigned() as libc::sa_family_t;
+    pub const INET: libc::sa_family_t = libc::AF_INET.cast_unsigned() as libc::sa_family_t;
     pub const IFF_UP: libc::c_short = libc::IFF_UP as libc::c_short;
     pub const INT_LEN: libc::socklen_t = size_of::<libc::c_int>() as libc::socklen_t;
 }
@@ -97,6 +98,41 @@ pub fn send(socket: &Fd, bytes: &[u8]) -> Result<usize> {
             0_usize,
             0_usize,
         )
+    }
+}
+
+/// How long a connection through the loopback interface may take, milliseconds: it is
+/// made or refused at once, unless the listener's queue is full.
+const CONNECT_WITHIN_MS: c_int = 20;
+
+/// Whether somebody accepts TCP connections to `port` of the loopback interface. Who
+/// does gets one, which is closed at once.
+pub fn accepts_tcp(port: u16) -> Result<bool> {
+    // SAFETY: no memory is passed.
+    let socket = Fd::returned(unsafe { syscall!(SYS_socket, libc::AF_INET, STREAM, 0)? })?;
+    let address = libc::sockaddr_in {
+        sin_family: narrow::INET,
+        sin_port: port.to_be(),
+        sin_addr: libc::in_addr { s_addr: libc::INADDR_LOOPBACK.to_be() },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: `address` is valid for reads of its size.
+    let done = unsafe {
+        syscall!(SYS_connect, socket.raw(), &raw const address, size_of::<libc::sockaddr_in>())
+    };
+    let outcome = match done {
+        Err(Errno(libc::EINPROGRESS)) => {
+            let writable = libc::pollfd { fd: socket.raw(), events: libc::POLLOUT, revents: 0 };
+            if !super::poll(&mut [writable], CONNECT_WITHIN_MS)? {
+                return Ok(false);
+            }
+            pending_error(&socket)
+        }
+        other => other.map(drop),
+    };
+    match outcome {
+        Err(Errno(libc::ECONNREFUSED)) => Ok(false),
+        other => other.map(|()| true),
     }
 }
 
