@@ -2,10 +2,14 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
+
+use crate::file::FileError;
+use crate::progress::Progress;
 
 /// A SHA-256 digest, written `sha256:<64 hex digits>` (image-spec, "Digests").
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -129,9 +133,25 @@ impl Hasher {
     }
 }
 
+/// Copies content into a new file in `dir` that is called as its digest; returns that
+/// and the size.
+pub(crate) fn stage(
+    dir: &Path,
+    content: &mut dyn Read,
+    progress: &dyn Progress,
+) -> Result<(Digest, u64), FileError> {
+    let mut temp =
+        tempfile::NamedTempFile::new_in(dir).map_err(FileError::on("create a file in", dir))?;
+    let copied = copy_hashed(content, temp.as_file_mut(), &mut |n| progress.advance(n));
+    let (digest, size) = copied.map_err(FileError::on("write", temp.path()))?;
+    let path = dir.join(digest.hex());
+    temp.persist(&path).map_err(|e| FileError::on("create", &path)(e.error))?;
+    Ok((digest, size))
+}
+
 /// Copies all of `from` to `to`, handing each piece's length to `on_piece`;
 /// returns the digest and the number of bytes.
-pub(crate) fn copy_hashed(
+fn copy_hashed(
     from: &mut dyn Read,
     to: &mut dyn Write,
     on_piece: &mut dyn FnMut(u64),

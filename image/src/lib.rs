@@ -12,6 +12,7 @@
 #![deny(missing_docs)]
 
 mod accounts;
+mod artifact;
 pub mod builtin;
 mod compression;
 mod digest;
@@ -31,6 +32,7 @@ mod tree;
 mod unpack;
 
 pub use accounts::{Account, Accounts, Group};
+pub use artifact::{Artifact, NewArtifact};
 pub use compression::UnsupportedCompression;
 pub use digest::{Digest, ParseDigestError};
 pub use disk::{DiskError, DiskLayout, StagingStep};

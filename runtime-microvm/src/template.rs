@@ -9,7 +9,9 @@ use bulkhead_kernels::KvmFlavour;
 use crate::application::{self, Ready};
 use crate::config::{Console, MicroVmConfig, StartFrom};
 use crate::monitor::config::MonitorConfig;
-use crate::snapshot::{DeviceSet, Listed, Snapshot, SnapshotError, Snapshots, Wanted};
+use crate::snapshot::{
+    DeviceSet, Incoming, Listed, Snapshot, SnapshotError, Snapshots, Wanted,
+};
 
 /// The machine that `config` describes.
 pub(crate) fn wanted(config: &MonitorConfig) -> Wanted<'_> {
@@ -86,6 +88,19 @@ pub(crate) fn choose(
     Ok(Some(snapshot))
 }
 
+/// What a template from elsewhere, which was called `was` there, is called here.
+///
+/// # Errors
+///
+/// When its kernel or disk is not there.
+pub fn name_of(incoming: &Incoming, was: &str) -> Result<String, SnapshotError> {
+    let machine = Wanted::from(incoming.fingerprint()).key()?;
+    Ok(match was.split_once('-') {
+        Some((_, application)) => joined(&machine, application),
+        None => machine,
+    })
+}
+
 /// Removes the templates that no machine can find any more, because the kernel or
 /// the disk they were made with is gone; returns their names.
 ///
@@ -99,15 +114,7 @@ pub fn collect_garbage(
     let mut removed = Vec::new();
     for Listed { name, snapshot } in templates.list()? {
         let current = snapshot.is_ok_and(|template| {
-            let made = &template.manifest.fingerprint;
-            let again = Wanted {
-                flavour: made.flavour,
-                kernel: &made.kernel.path,
-                command_line: &made.command_line,
-                disk: &made.disk.path,
-                memory_mib: made.memory_mib,
-                devices: made.devices,
-            };
+            let again = Wanted::from(&template.manifest.fingerprint);
             again.key().is_ok_and(|key| is_of(&name, &key))
         });
         if !current {

@@ -100,6 +100,7 @@ pub fn all() -> Vec<Case> {
             unusable_snapshots_are_refused_with_the_reason,
             a_workload_goes_on_where_it_was_saved,
             a_machine_whose_memory_is_cut_off_ends_with_the_reason,
+            a_snapshot_goes_elsewhere_and_comes_back,
         }
         MICROVM: applications {
             an_application_goes_on_in_runs_like_its_own,

@@ -207,6 +207,52 @@ pub fn a_machine_whose_memory_is_cut_off_ends_with_the_reason(lab: &Lab, _wall: 
     Footprint::settles_to(lab, &before);
 }
 
+pub fn a_snapshot_goes_elsewhere_and_comes_back(lab: &Lab, _wall: Wall) {
+    let before = Footprint::now(lab);
+    forget(lab, "kept");
+    forget(lab, "back");
+    let place = lab.root.with_file_name("exported");
+    drop(fs::remove_dir_all(&place));
+    fs::create_dir(&place).expect("ours");
+    let at = |name: &str| place.join(name).to_string_lossy().into_owned();
+    let (dir, tar) = (at("layout"), at("layout.tar"));
+    let create = ["snapshot", "create", "kept", "--memory", MEMORY, BUSYBOX];
+    lab.verb(&create).expect_code(0);
+    for path in [&dir, &tar] {
+        lab.verb(&["snapshot", "export", "kept", path]).expect_code(0);
+        lab.verb(&["snapshot", "export", "kept", path]).expect_error(1, "exists");
+    }
+    lab.verb(&["snapshot", "import", &dir]).expect_error(1, "exists already");
+    lab.verb(&["snapshot", "rm", "kept"]).expect_code(0);
+    let runs = |name: &str| {
+        let options = ["--from-snapshot", name, "--memory", MEMORY];
+        let finished = run(lab, &options, &["echo", "here"]);
+        assert_eq!(finished.expect_code(0).text(), "here\n");
+    };
+    lab.verb(&["snapshot", "import", &tar]).expect_code(0);
+    runs("kept");
+    lab.verb(&["snapshot", "import", &dir, "back"]).expect_code(0);
+    runs("back");
+    lab.verb(&["snapshot", "rm", "kept", "back"]).expect_code(0);
+
+    // Damaged, cut off, something else.
+    let blobs = entries(&Path::new(&dir).join("blobs/sha256"));
+    let size = |path: &PathBuf| fs::metadata(path).expect("ours").len();
+    let memory = blobs.iter().max_by_key(|path| size(path)).expect("a layer");
+    flip_a_byte(memory);
+    lab.verb(&["snapshot", "import", &dir]).expect_error(1, "has the digest");
+    let short = fs::File::options().write(true).open(&tar).expect("ours");
+    short.set_len(size(&PathBuf::from(&tar)) / 2).expect("ours");
+    lab.verb(&["snapshot", "import", &tar]).expect_error(1, "not a proper archive");
+    let index = Path::new(&dir).join("index.json");
+    fs::write(&index, r#"{"schemaVersion":2,"manifests":[]}"#).expect("ours");
+    lab.verb(&["snapshot", "import", &dir]).expect_error(1, "0 images");
+    lab.verb(&["snapshot", "import", &at("none")]).expect_error(1, "none");
+
+    fs::remove_dir_all(&place).expect("ours");
+    Footprint::settles_to(lab, &before);
+}
+
 /// In the middle of a file.
 fn flip_a_byte(path: &Path) {
     use std::os::unix::fs::FileExt;

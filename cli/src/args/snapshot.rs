@@ -128,6 +128,23 @@ pub enum SnapshotVerb {
         #[arg(required = true)]
         names: Vec<String>,
     },
+    /// Write a snapshot or a template to an OCI layout
+    Export {
+        /// Its name
+        name: String,
+        /// The layout, which is made: an archive if it ends in `.tar`, or a directory
+        #[arg(value_hint = ValueHint::AnyPath)]
+        path: PathBuf,
+    },
+    /// Take in a snapshot or a template from an OCI layout; its kernel and its image's disk
+    /// have to be here
+    Import {
+        /// The layout, an archive or a directory
+        #[arg(value_hint = ValueHint::AnyPath)]
+        path: PathBuf,
+        /// Name of the snapshot [default: its own; a template stays one]
+        name: Option<String>,
+    },
     /// Check a snapshot or a template, its memory included, and print what it needs as JSON
     Inspect {
         /// Its name

@@ -65,7 +65,7 @@ fn one(
         layers.push(layer);
     }
     let config = BlobRef { media_type: MediaType::ImageConfig, ..config };
-    let manifest = transaction.stage_bytes(&manifest(&config, &layers))?;
+    let manifest = transaction.stage_bytes(&manifest(None, &config, &layers))?;
     let parts = Parts {
         manifest,
         config_digest: config.digest,

@@ -105,6 +105,14 @@ pub enum ImportError {
         /// Its type.
         media_type: String,
     },
+    /// A layout of something else.
+    #[error("it holds {}, not `{wanted}`", kind(found.as_deref()))]
+    OtherArtifact {
+        /// What was looked for.
+        wanted: String,
+        /// Its type, if it has one.
+        found: Option<String>,
+    },
     /// The image is for other machines.
     #[error("the image is for {}, not for {wanted}", list(found))]
     WrongPlatform {
@@ -173,6 +181,10 @@ pub enum ImportError {
     /// A file operation failed.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+fn kind(artifact_type: Option<&str>) -> String {
+    artifact_type.map_or_else(|| "an image".to_owned(), |kind| format!("`{kind}`"))
 }
 
 fn list(platforms: &[Platform]) -> String {

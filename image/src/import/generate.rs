@@ -18,7 +18,7 @@ use crate::unpack::{Unpack, UnpackLimits};
 
 /// A blob as a manifest refers to it.
 #[derive(Debug, Clone)]
-pub(super) struct BlobRef {
+pub(crate) struct BlobRef {
     pub digest: Digest,
     pub size: u64,
     pub media_type: MediaType,
@@ -71,21 +71,28 @@ pub(crate) fn generate(
         Compression::Gzip => MediaType::ImageLayerGzip,
         Compression::Zstd => MediaType::ImageLayerZstd,
     };
-    let manifest = manifest(&config_ref, &[BlobRef { digest, size, media_type }]);
+    let manifest = manifest(None, &config_ref, &[BlobRef { digest, size, media_type }]);
     let manifest = transaction.stage_bytes(&manifest)?;
     let parts = Parts { manifest, config_digest, config, layers: vec![digest] };
     record(parts, vec![unpacked.diff_id], &[dir], transaction)
 }
 
-/// An image manifest (image-spec, "Image Manifest").
-pub(super) fn manifest(config: &BlobRef, layers: &[BlobRef]) -> Vec<u8> {
+/// An image manifest (image-spec, "Image Manifest"), or that of an artifact.
+pub(crate) fn manifest(
+    artifact_type: Option<&str>,
+    config: &BlobRef,
+    layers: &[BlobRef],
+) -> Vec<u8> {
     let descriptor = |blob: &BlobRef| json!({ "mediaType": blob.media_type, "digest": blob.digest, "size": blob.size });
-    let manifest = json!({
+    let mut manifest = json!({
         "schemaVersion": 2,
         "mediaType": MediaType::ImageManifest,
         "config": descriptor(config),
         "layers": layers.iter().map(descriptor).collect::<Vec<_>>(),
     });
+    if let Some(artifact_type) = artifact_type {
+        manifest["artifactType"] = artifact_type.into();
+    }
     manifest.to_string().into_bytes()
 }
 

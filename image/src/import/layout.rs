@@ -1,5 +1,7 @@
 //! OCI image layouts (image-spec, "Image Layout").
 
+use std::path::Path;
+
 use oci_spec::image::{
     ANNOTATION_REF_NAME, Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType,
 };
@@ -38,10 +40,7 @@ pub(super) fn import(
     limits: UnpackLimits,
     progress: &dyn Progress,
 ) -> Result<Vec<Found>, ImportError> {
-    let bytes = source
-        .document("index.json", transaction)?
-        .ok_or_else(|| ImportError::Missing("index.json".to_owned()))?;
-    let index: ImageIndex = parse("index.json", &bytes)?;
+    let index = index_of(source, transaction)?;
     let mut layout = Layout { source, transaction, limits, progress };
     let (named, unnamed): (Vec<_>, Vec<_>) =
         index.manifests().iter().cloned().partition(|descriptor| name_of(descriptor).is_some());
@@ -62,6 +61,54 @@ pub(super) fn import(
         found.push(layout.image(&manifest, None)?);
     }
     Ok(found)
+}
+
+/// The parts of an artifact, which are staged.
+#[derive(Debug)]
+pub(crate) struct ArtifactBlobs {
+    pub artifact_type: String,
+    pub name: Option<String>,
+    pub config: Digest,
+    pub layers: Vec<(MediaType, Digest)>,
+}
+
+/// Brings in the only artifact of the layout at `path`, if it is of one of these types.
+pub(crate) fn artifact_in(
+    path: &Path,
+    types: &[&str],
+    transaction: &mut Transaction<'_>,
+    limits: UnpackLimits,
+    progress: &dyn Progress,
+) -> Result<ArtifactBlobs, ImportError> {
+    let source = &mut Source::open(path, transaction, &limits, progress)?;
+    let index = index_of(source, transaction)?;
+    let [descriptor] = &index.manifests()[..] else {
+        return Err(ImportError::SeveralImages { count: index.manifests().len() });
+    };
+    let mut layout = Layout { source, transaction, limits, progress };
+    let manifest: ImageManifest = layout.json("the manifest", descriptor)?;
+    let found = manifest.artifact_type().as_ref().map(ToString::to_string);
+    let Some(artifact_type) = found.clone().filter(|found| types.contains(&found.as_str()))
+    else {
+        return Err(ImportError::OtherArtifact { wanted: types[0].to_owned(), found });
+    };
+    let config = layout.blob("the configuration", manifest.config())?;
+    let mut layers = Vec::new();
+    for (number, layer) in (1..).zip(manifest.layers()) {
+        let digest = layout.blob(&format!("layer {number}"), layer)?;
+        layers.push((layer.media_type().clone(), digest));
+    }
+    Ok(ArtifactBlobs { artifact_type, name: name_of(descriptor), config, layers })
+}
+
+fn index_of(
+    source: &mut Source,
+    transaction: &mut Transaction<'_>,
+) -> Result<ImageIndex, ImportError> {
+    let bytes = source
+        .document("index.json", transaction)?
+        .ok_or_else(|| ImportError::Missing("index.json".to_owned()))?;
+    parse("index.json", &bytes)
 }
 
 fn name_of(descriptor: &Descriptor) -> Option<String> {

@@ -16,7 +16,8 @@ use std::path::Path;
 pub use error::ImportError;
 pub use rootfs::RootfsConfig;
 
-pub(crate) use generate::{Generate, generate};
+pub(crate) use generate::{BlobRef, Generate, generate, manifest};
+pub(crate) use layout::{ArtifactBlobs, artifact_in};
 
 use crate::compression::Compression;
 use crate::file::FileError;

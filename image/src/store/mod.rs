@@ -250,6 +250,20 @@ impl Store {
         self.root.join("layers").join(chain.hex())
     }
 
+    /// The disks that have been made of images.
+    ///
+    /// # Errors
+    ///
+    /// When their directory cannot be listed.
+    pub fn disks(&self) -> Result<Vec<PathBuf>, FileError> {
+        let dir = self.root.join("disks");
+        let entries = match fs::read_dir(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(FileError::on("list", &dir))?,
+        };
+        Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+    }
+
     pub(crate) fn disk_path(&self, file_name: &str) -> PathBuf {
         self.root.join("disks").join(file_name)
     }

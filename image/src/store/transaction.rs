@@ -55,13 +55,7 @@ impl<'s> Transaction<'s> {
         progress: &dyn Progress,
     ) -> Result<(Digest, u64), FileError> {
         let dir = self.dir.path().join("blobs");
-        let mut temp = tempfile::NamedTempFile::new_in(&dir)
-            .map_err(FileError::on("create a file in", &dir))?;
-        let copied =
-            digest::copy_hashed(content, temp.as_file_mut(), &mut |n| progress.advance(n));
-        let (digest, size) = copied.map_err(FileError::on("write", temp.path()))?;
-        let path = dir.join(digest.hex());
-        temp.persist(&path).map_err(|e| FileError::on("create", &path)(e.error))?;
+        let (digest, size) = digest::stage(&dir, content, progress)?;
         self.blobs.insert(digest, size);
         Ok((digest, size))
     }

@@ -51,6 +51,19 @@ pub enum SnapshotError {
         /// The file.
         path: PathBuf,
     },
+    /// A file the machine cannot do without is not here.
+    #[error(
+        "the snapshot needs the {what} it was made with, which is not here: {} there, of \
+         content {digest}", was.display()
+    )]
+    Needs {
+        /// What it is to the machine: `disk`, `guest kernel`.
+        what: &'static str,
+        /// Where it was.
+        was: PathBuf,
+        /// Its content's digest.
+        digest: String,
+    },
     /// The memory's file is damaged.
     #[error("{} is damaged: its content is not what was saved", path.display())]
     MemoryDamaged {

@@ -113,6 +113,19 @@ pub struct Fingerprint {
     pub devices: DeviceSet,
 }
 
+impl<'a> From<&'a Fingerprint> for Wanted<'a> {
+    fn from(made: &'a Fingerprint) -> Self {
+        Self {
+            flavour: made.flavour,
+            kernel: &made.kernel.path,
+            command_line: &made.command_line,
+            disk: &made.disk.path,
+            memory_mib: made.memory_mib,
+            devices: made.devices,
+        }
+    }
+}
+
 impl Fingerprint {
     /// Whether the machine can be the wanted one.
     ///
