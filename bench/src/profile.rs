@@ -166,8 +166,8 @@ impl Profile {
         density: Ladder {
             repetitions: 3,
             max: 128,
-            // Up to 32 that take a second each, of which 64 would take too long.
-            budget: Duration::from_secs(75),
+            // Enough for 32 that take a second each.
+            budget: Duration::from_secs(60),
             settle: Duration::from_secs(2),
             ..Self::DEFAULT.density
         },
