@@ -144,6 +144,14 @@ impl Contender<'_> {
         }
     }
 
+    /// Prepares a sandbox that fits `bundle`, where its own come from a pool.
+    pub fn prepare(&self, bundle: &Bundle) -> Result<Option<Waiting<'_>>, SampleError> {
+        match self.start {
+            Start::Pool => Waiting::prepare(self.runtime, bundle).map(Some),
+            Start::Cold | Start::Warm => Ok(None),
+        }
+    }
+
     /// The bundle with `arguments` as its command.
     pub fn bundle_running(&self, arguments: &[&str]) -> Bundle {
         let mut bundle = self.bundle.clone();
@@ -172,6 +180,17 @@ impl Contender<'_> {
     }
 }
 
+fn create(
+    runtime: &dyn Runtime,
+    bundle: &Bundle,
+    stdio: Stdio,
+) -> Result<Box<dyn Sandbox>, SampleError> {
+    let id = SandboxId::random()?;
+    runtime
+        .create(Create::attached(&id, bundle, stdio))
+        .map_err(runtime_error("creating a sandbox"))
+}
+
 /// A started sandbox whose output is read.
 pub struct Observed {
     sandbox: Box<dyn Sandbox>,
@@ -197,22 +216,28 @@ impl Observed {
     ) -> Result<Self, SampleError> {
         let (output, writer) = Stream::keeping(MAX_OUTPUT).map_err(SampleError::Pipe)?;
         let stdio = Stdio::output_to(writer).map_err(SampleError::Pipe)?;
-        Self::start_with(runtime, bundle, stop, stdio, output, None)
+        Self::started(create(runtime, bundle, stdio)?, stop, output, None)
     }
 
-    /// The same with standard output by itself, and its digest.
+    /// The same with standard output by itself, and its digest; of a sandbox from the
+    /// pool, which `waiting` is in, where there is one.
     pub fn start_digesting(
         runtime: &dyn Runtime,
+        waiting: Option<Waiting<'_>>,
         bundle: &Bundle,
         stop: Stop<'_>,
     ) -> Result<Self, SampleError> {
         let (output, stdout) = Stream::keeping(0).map_err(SampleError::Pipe)?;
         let (errors, stderr) = Stream::keeping(0).map_err(SampleError::Pipe)?;
         let stdio = Stdio { stdout, ..Stdio::output_to(stderr).map_err(SampleError::Pipe)? };
-        Self::start_with(runtime, bundle, stop, stdio, output.digested(), Some(errors))
+        let sandbox = match waiting {
+            Some(waiting) => waiting.take(bundle, stdio)?,
+            None => create(runtime, bundle, stdio)?,
+        };
+        Self::started(sandbox, stop, output.digested(), Some(errors))
     }
 
-    /// The same of a sandbox from the pool, which `waiting` is in.
+    /// As [`Self::start`], of a sandbox from the pool, which `waiting` is in.
     pub fn start_prepared(
         waiting: Waiting<'_>,
         bundle: &Bundle,
@@ -222,21 +247,6 @@ impl Observed {
         let stdio = Stdio::output_to(writer).map_err(SampleError::Pipe)?;
         let sandbox = waiting.take(bundle, stdio)?;
         Self::started(sandbox, stop, output, None)
-    }
-
-    fn start_with(
-        runtime: &dyn Runtime,
-        bundle: &Bundle,
-        stop: Stop<'_>,
-        stdio: Stdio,
-        output: Stream,
-        errors: Option<Stream>,
-    ) -> Result<Self, SampleError> {
-        let id = SandboxId::random()?;
-        let sandbox = runtime
-            .create(Create::attached(&id, bundle, stdio))
-            .map_err(runtime_error("creating a sandbox"))?;
-        Self::started(sandbox, stop, output, errors)
     }
 
     fn started(

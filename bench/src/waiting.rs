@@ -11,6 +11,12 @@ pub struct Waiting<'a> {
     taken: bool,
 }
 
+impl std::fmt::Debug for Waiting<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Waiting").field(&self.id).finish()
+    }
+}
+
 impl<'a> Waiting<'a> {
     /// Prepares a sandbox that fits `bundle`.
     pub fn prepare(runtime: &'a dyn Runtime, bundle: &Bundle) -> Result<Self, SampleError> {

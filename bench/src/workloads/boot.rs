@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 
 use bulkhead_probe::line::HELLO;
-use bulkhead_reports::schema::{BootSample, Start};
+use bulkhead_reports::schema::BootSample;
 use bulkhead_runtime::{Clock, KvmStats, Timeline, Usage};
 
 use super::{Bench, Taking, Workload};
 use crate::sampling::Stopped;
 use crate::sandbox::{Observed, SampleError};
-use crate::waiting::Waiting;
 
 /// Starts a program that writes one line and exits.
 #[derive(Debug, Clone, Copy)]
@@ -33,10 +32,7 @@ impl Workload for Boot {
 fn sample(taking: Taking<'_>) -> Result<(), SampleError> {
     let Taking { contender, program, profile, stop, slot, samples, .. } = taking;
     let bundle = contender.bundle_running(&[program, "hello"]);
-    let waiting = match contender.start {
-        Start::Pool => Some(Waiting::prepare(contender.runtime, &bundle)?),
-        Start::Cold | Start::Warm => None,
-    };
+    let waiting = contender.prepare(&bundle)?;
     stop.sleep(profile.idle_before_start);
     let mut observed = match waiting {
         Some(waiting) => Observed::start_prepared(waiting, &bundle, stop)?,

@@ -5,7 +5,7 @@ use bulkhead_runtime::Clock;
 
 use super::{Bench, Taking, Workload};
 use crate::sampling::Stopped;
-use crate::sandbox::{Observed, SampleError};
+use crate::sandbox::{Contender, Observed, SampleError};
 
 /// Runs the command of the bundles to its end.
 #[derive(Debug, Clone, Copy)]
@@ -23,14 +23,16 @@ impl Workload for Custom {
     }
 
     fn measure(&self, bench: &mut Bench<'_>) -> Result<(), Stopped> {
-        bench.interleave(NAME, bench.profile.further, sample)
+        bench.interleave_starts(NAME, bench.profile.further, sample)
     }
 }
 
 fn sample(mut taking: Taking<'_>) -> Result<(), SampleError> {
     let Taking { contender, profile, stop, .. } = taking;
+    let Contender { runtime, bundle, .. } = contender;
+    let waiting = contender.prepare(bundle)?;
     stop.sleep(profile.idle_before_start);
-    let mut observed = Observed::start_digesting(contender.runtime, contender.bundle, stop)?;
+    let mut observed = Observed::start_digesting(runtime, waiting, bundle, stop)?;
     let exit = observed.wait_for_exit(profile.sandbox_timeout, stop)?;
     // Not every runtime accounts for what it runs, nor after its end.
     let usage = observed.usage().unwrap_or_default();
@@ -44,6 +46,7 @@ fn sample(mut taking: Taking<'_>) -> Result<(), SampleError> {
     // The end of a stream that carried nothing looks like output to who waits.
     let wrote = observed.output().length() > 0;
     let timeline = observed.release()?;
+    contender.check(&timeline)?;
     let until = |clock| timeline.between(Clock::Request, clock);
     let mut sheet = taking.sheet(NAME);
     sheet.time("request→exit_observed", until(Clock::ExitObserved));

@@ -38,9 +38,9 @@ pub struct BenchArgs {
     )]
     pub workloads: Vec<&'static dyn Workload>,
     /// How our own sandboxes are started, beside cold: microVMs warm, from a template made
-    /// for the run; those that can be prepared from a pool, in `boot` [default: cold; with
-    /// --full: cold,warm,pool]
-    #[arg(long, value_delimiter = ',', value_name = "START", value_enum)]
+    /// for the run; those that can be prepared from a pool, in `boot` and `custom` [default: cold; with
+    /// --full: cold,warm,pool; of `custom`: cold]
+    #[arg(long, global = true, value_delimiter = ',', value_name = "START", value_enum)]
     pub start: Vec<StartChoice>,
     /// A further OCI runtime by its file, for example `new=/opt/crun --debug`
     #[arg(
