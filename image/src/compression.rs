@@ -51,18 +51,18 @@ impl Compression {
     pub(crate) fn detect_file(
         file: &mut File,
     ) -> io::Result<Result<Self, UnsupportedCompression>> {
-        let mut head = [0; MAGIC_LEN];
-        let mut len = 0;
-        while len < MAGIC_LEN {
-            match file.read(&mut head[len..]) {
-                Ok(0) => break,
-                Ok(n) => len += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
+        let head = head(file)?;
         io::Seek::rewind(file)?;
-        Ok(Self::detect(&head[..len]))
+        Ok(Self::detect(&head))
+    }
+
+    /// Tells the compression of what a reader gives, and returns a reader that gives
+    /// all of it once more.
+    pub(crate) fn detect_reader<R: Read>(
+        mut from: R,
+    ) -> io::Result<(Result<Self, UnsupportedCompression>, impl Read + use<R>)> {
+        let head = head(&mut from)?;
+        Ok((Self::detect(&head), io::Cursor::new(head).chain(from)))
     }
 
     /// A reader of the decompressed bytes.
@@ -74,6 +74,13 @@ impl Compression {
             Self::Zstd => Box::new(zstd::Decoder::with_buffer(from)?),
         })
     }
+}
+
+/// The first bytes, as many as a magic number may have.
+fn head(from: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(MAGIC_LEN);
+    from.take(MAGIC_LEN as u64).read_to_end(&mut head)?;
+    Ok(head)
 }
 
 #[cfg(test)]

@@ -13,8 +13,7 @@ mod root;
 mod stream;
 mod whiteout;
 
-use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 pub use path::PathError;
@@ -229,20 +228,20 @@ pub struct Unpack<'a> {
 }
 
 impl Unpack<'_> {
-    /// Unpacks `blob`, an archive, compressed or not. On error the target is
-    /// left as it is then, for the caller to remove.
+    /// Unpacks `blob`, an archive, compressed or not, which may still be on its way.
+    /// On error the target is left as it is then, for the caller to remove.
     ///
     /// # Errors
     ///
     /// [`UnpackError`].
     pub fn run(
         &self,
-        mut blob: File,
+        blob: impl Read + Send,
         progress: &dyn Progress,
     ) -> Result<Unpacked, UnpackError> {
-        let compression = Compression::detect_file(&mut blob)
-            .map_err(UnpackError::Decode)?
-            .map_err(UnpackError::Compression)?;
+        let (compression, blob) =
+            Compression::detect_reader(blob).map_err(UnpackError::Decode)?;
+        let compression = compression.map_err(UnpackError::Compression)?;
         std::thread::scope(|scope| {
             let (stream, decoder) =
                 stream::decode(scope, blob, compression, self.limits, progress);

@@ -3,7 +3,6 @@
 //! Decompressing and hashing take about as long as creating the files, so the
 //! two run side by side, a few buffers apart.
 
-use std::fs::File;
 use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -44,7 +43,7 @@ pub(super) struct Stream {
 /// `None` when it was not read to its end.
 pub(super) fn decode<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
-    blob: File,
+    blob: impl Read + Send + 'scope,
     compression: Compression,
     limits: UnpackLimits,
     progress: &'env dyn Progress,
@@ -63,14 +62,14 @@ pub(super) fn decode<'scope, 'env>(
     (stream, decoder)
 }
 
-struct Decoder<'a> {
-    blob: File,
+struct Decoder<'a, R> {
+    blob: R,
     compression: Compression,
     limits: UnpackLimits,
     progress: &'a dyn Progress,
 }
 
-impl Decoder<'_> {
+impl<R: Read> Decoder<'_, R> {
     fn run(
         self,
         pieces: &SyncSender<Result<Vec<u8>, StreamError>>,
@@ -114,13 +113,13 @@ fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Counts what is read of the compressed data.
-struct Counted<'a> {
-    inner: File,
+struct Counted<'a, R> {
+    inner: R,
     count: &'a std::cell::Cell<u64>,
     progress: &'a dyn Progress,
 }
 
-impl Read for Counted<'_> {
+impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
         self.count.set(self.count.get() + n as u64);
