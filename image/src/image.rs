@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use bulkhead_runtime::Rootfs;
-use oci_spec::image::ImageConfiguration;
+use oci_spec::image::{History, ImageConfiguration};
 use rustix::fs::FlockOperation;
 
 use crate::Digest;
@@ -87,6 +87,25 @@ impl Image {
     #[must_use]
     pub fn layer_blobs(&self) -> &[Digest] {
         &self.record.blobs
+    }
+
+    /// How the image came to be, oldest first, with the blob of each step that made a
+    /// layer (image-spec, "Image Configuration", `history`). Images without a history
+    /// have as many steps as layers.
+    #[must_use]
+    pub fn history(&self) -> Vec<(History, Option<Digest>)> {
+        let mut blobs = self.record.blobs.iter().copied();
+        let told = self.config().history().as_deref().unwrap_or_default();
+        let mut steps: Vec<_> = told
+            .iter()
+            .map(|step| {
+                let empty = step.empty_layer().unwrap_or(false);
+                (step.clone(), if empty { None } else { blobs.next() })
+            })
+            .collect();
+        // A history need not tell of all layers.
+        steps.extend(blobs.map(|blob| (History::default(), Some(blob))));
+        steps
     }
 
     /// The unpacked layers for overlayfs, topmost first: the form of root

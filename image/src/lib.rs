@@ -25,6 +25,7 @@ mod name;
 mod overlay;
 mod platform;
 mod progress;
+mod save;
 pub mod spec;
 mod store;
 mod tarball;
@@ -42,6 +43,7 @@ pub use import::{Format, ImportError, ImportOptions, Imported, RootfsConfig};
 pub use name::{ImageRef, ParseNameError};
 pub use platform::Platform;
 pub use progress::{NoProgress, Progress, Stage};
+pub use save::{SaveError, Saved};
 pub use store::{Garbage, Listed, Store, StoreError};
 pub use tarball::TarError;
 pub use unpack::{

@@ -58,6 +58,16 @@ impl ImageRef {
         &self.tag
     }
 
+    /// The name with its registry, as containerd and docker write it in archives.
+    #[must_use]
+    pub fn qualified(&self) -> String {
+        match self.repository.split_once('/') {
+            Some((first, _)) if names_registry(first) => self.to_string(),
+            Some(_) => format!("docker.io/{self}"),
+            None => format!("docker.io/library/{self}"),
+        }
+    }
+
     /// The name made into a file name: `/` becomes `%2F`, which no name holds.
     pub(crate) fn to_file_name(&self) -> PathBuf {
         self.to_string().replace('/', "%2F").into()
@@ -125,6 +135,11 @@ fn is_component(text: &str) -> bool {
             .any(|run| text.contains(run))
 }
 
+/// Whether the first component of a name is a registry, by docker's rule.
+fn names_registry(first: &str) -> bool {
+    first == "localhost" || first.contains(['.', ':'])
+}
+
 /// The registry in front of a name: a host name with an optional port.
 fn is_registry(text: &str) -> bool {
     let (host, port) = text.split_once(':').unwrap_or((text, "0"));
@@ -158,6 +173,21 @@ mod tests {
             ("a__b/c--d", "a__b/c--d:latest"),
         ] {
             assert_eq!(written.parse::<ImageRef>().unwrap().to_string(), meant, "{written}");
+        }
+    }
+
+    #[test]
+    fn whole_names_have_their_registry_and_mean_the_same() {
+        for (name, whole) in [
+            ("debian", "docker.io/library/debian:latest"),
+            ("grafana/grafana:11", "docker.io/grafana/grafana:11"),
+            ("localhost/a:1", "localhost/a:1"),
+            ("registry.example/a/b", "registry.example/a/b:latest"),
+            ("box:5000/a", "box:5000/a:latest"),
+        ] {
+            let name: ImageRef = name.parse().unwrap();
+            assert_eq!(name.qualified(), whole);
+            assert_eq!(whole.parse::<ImageRef>().unwrap(), name);
         }
     }
 

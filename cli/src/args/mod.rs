@@ -137,6 +137,34 @@ pub enum ImageVerb {
         /// The image
         image: String,
     },
+    /// Give an image a further name
+    Tag {
+        /// The image
+        image: String,
+        /// The name, which is taken from whatever has it
+        name: String,
+    },
+    /// Write images to an archive, which docker, podman, skopeo and `image import` read
+    Save(SaveArgs),
+    /// Show how an image came to be, newest step first
+    History {
+        /// The image
+        image: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove what no image needs any more
+    Prune,
+}
+
+#[derive(Debug, Args)]
+pub struct SaveArgs {
+    /// The images
+    #[arg(required = true)]
+    pub images: Vec<String>,
+    /// The archive [default: standard output, unless that is a terminal]
+    #[arg(long, short, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,10 +1,14 @@
 //! `bulkhead image`: what is in the store and how it gets there.
 
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bulkhead_image::{Image, ImageRef, ImportOptions, RootfsConfig, Store, UnpackLimits};
+use bulkhead_image::{
+    Digest, Image, ImageRef, ImportOptions, RootfsConfig, Saved, Store, UnpackLimits,
+};
 
-use crate::args::{ImageVerb, ImportArgs};
+use crate::args::{ImageVerb, ImportArgs, SaveArgs};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::progress::Bar;
@@ -17,6 +21,14 @@ pub fn run(context: &Context, verb: &ImageVerb) -> Result<ExitCode, Failure> {
         ImageVerb::Ls { output } => list(store, output.is_json()),
         ImageVerb::Rm { images } => remove(store, images),
         ImageVerb::Inspect { image } => inspect(&context.image(image)?),
+        ImageVerb::Tag { image, name } => {
+            Ok(store.tag(&context.image(image)?, &name.parse::<ImageRef>()?)?)
+        }
+        ImageVerb::Save(args) => save(context, args),
+        ImageVerb::History { image, output } => {
+            history(store, &context.image(image)?, output.is_json())
+        }
+        ImageVerb::Prune => prune(store),
     }?;
     Ok(ExitCode::SUCCESS)
 }
@@ -98,4 +110,91 @@ fn inspect(image: &Image) -> Result<(), Failure> {
         "size_bytes": image.size_bytes(),
     });
     stdout::json(&shown)
+}
+
+/// Standard output is a terminal, which has no use for an archive.
+#[derive(Debug, thiserror::Error)]
+#[error("an archive is not for a terminal")]
+struct Terminal;
+
+/// The archive's file cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {}", path.display())]
+struct Unwritable {
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+fn save(context: &Context, args: &SaveArgs) -> Result<(), Failure> {
+    let images: Vec<_> =
+        args.images.iter().map(|name| context.image(name)).collect::<Result<_, _>>()?;
+    // An image that was asked for by its digest has no name there.
+    let names: Vec<Option<ImageRef>> = std::iter::zip(&args.images, &images)
+        .map(|(written, image)| {
+            let name = written.parse().ok();
+            let known = context.store().names_of(image.digest())?;
+            Ok(name.filter(|name| known.contains(name)))
+        })
+        .collect::<Result<_, Failure>>()?;
+    let saved: Vec<_> = std::iter::zip(&images, &names)
+        .map(|(image, name)| Saved { image, name: name.as_ref() })
+        .collect();
+    let bar = Bar::bytes();
+    let written = match &args.output {
+        Some(path) => {
+            let failed = |source| Unwritable { path: path.clone(), source };
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+            // Whoever finds the archive finds all of it.
+            let mut file = tempfile::NamedTempFile::new_in(dir.unwrap_or(Path::new(".")))
+                .map_err(failed)?;
+            let written = context.store().save(&saved, &mut file, &bar);
+            written.map(|()| file.persist(path).map(drop).map_err(|e| failed(e.error)))
+        }
+        None if io::stdout().is_terminal() => {
+            return Err(Failure::new(Terminal).hint("name a file with -o, or pipe it on"));
+        }
+        None => context.store().save(&saved, &mut io::stdout().lock(), &bar).map(Ok),
+    };
+    bar.clear();
+    Ok(written??)
+}
+
+fn history(store: &Store, image: &Image, json: bool) -> Result<(), Failure> {
+    let size = |blob: Digest| std::fs::metadata(store.blob_path(blob)).map_or(0, |m| m.len());
+    let steps: Vec<_> = image
+        .history()
+        .into_iter()
+        .rev()
+        .map(|(step, blob)| {
+            serde_json::json!({
+                "created": step.created(),
+                "created_by": step.created_by(),
+                "comment": step.comment(),
+                "layer": blob.map(|blob| blob.to_string()),
+                "size_bytes": blob.map_or(0, size),
+            })
+        })
+        .collect();
+    if json {
+        return stdout::json(&steps);
+    }
+    stdout::line(format_args!("{:<20} {:<60} {:>12}", "CREATED", "CREATED BY", "SIZE"))?;
+    for step in &steps {
+        let text = |key: &str| step[key].as_str().unwrap_or_default().replace('\n', " ");
+        let size = indicatif::BinaryBytes(step["size_bytes"].as_u64().unwrap_or(0)).to_string();
+        let created: String = text("created").chars().take(19).collect();
+        let by: String = text("created_by").chars().take(60).collect();
+        stdout::line(format_args!("{created:<20} {by:<60} {size:>12}"))?;
+    }
+    Ok(())
+}
+
+fn prune(store: &Store) -> Result<(), Failure> {
+    let garbage = store.collect_garbage()?;
+    stdout::line(format_args!(
+        "removed {} images, {} layers, blobs and disks, {} leftovers",
+        garbage.images, garbage.parts, garbage.leftovers
+    ))?;
+    Ok(())
 }

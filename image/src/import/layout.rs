@@ -16,7 +16,7 @@ use crate::unpack::UnpackLimits;
 use crate::{Digest, Platform};
 
 /// Where containerd, and with it docker, write the whole name.
-const ANNOTATION_CONTAINERD_NAME: &str = "io.containerd.image.name";
+pub(crate) const ANNOTATION_CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 /// Docker's names for what OCI standardised.
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";

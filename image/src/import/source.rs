@@ -19,7 +19,7 @@ use crate::tarball::{TarError, TarReader};
 use crate::unpack::{LimitError, UnpackLimits};
 
 /// Longest manifest, index or configuration taken; registries allow 4 MiB.
-pub(super) const DOCUMENT_LIMIT: u64 = 4 * 1024 * 1024;
+pub(crate) const DOCUMENT_LIMIT: u64 = 4 * 1024 * 1024;
 
 /// Symlinks followed from one name in an archive.
 const MAX_LINKS: usize = 8;
