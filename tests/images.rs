@@ -9,7 +9,15 @@ use crate::lab::Lab;
 
 /// Debian packages the fixtures are made with, beyond what bulkhead itself asks
 /// for.
-const PACKAGES: [&str; 4] = ["busybox-static", "erofs-utils", "mmdebstrap", "procps"];
+const PACKAGES: [&str; 7] = [
+    "busybox-static",
+    "docker-registry",
+    "erofs-utils",
+    "mmdebstrap",
+    "procps",
+    "skopeo",
+    "umoci",
+];
 
 /// Applets that get a name in the busybox image.
 const APPLETS: &str = "sh cat echo ls id env hostname pwd sleep true false kill head dd \
@@ -39,7 +47,9 @@ pub fn install_packages() {
         return;
     }
     eprintln!("installing {}", missing.join(" "));
-    for arguments in [vec!["update"], [vec!["install", "-y"], missing].concat()] {
+    for arguments in
+        [vec!["update"], [vec!["install", "-y", "--no-install-recommends"], missing].concat()]
+    {
         let mut apt = Command::new("apt-get");
         apt.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(io::stderr());
         let status = apt.status().expect("apt-get: the tests run on Debian");

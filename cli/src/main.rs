@@ -39,6 +39,10 @@ fn main() -> ExitCode {
             verbs::run::run(&context, &args, requested).map_err(failure::Failure::of_run)
         }
         Verb::Image(verb) => verbs::image::run(&context, &verb),
+        Verb::Pull(args) => verbs::registry::pull(&context, &args),
+        Verb::Push(args) => verbs::registry::push(&context, &args),
+        Verb::Login(args) => verbs::registry::login(&args),
+        Verb::Logout(args) => verbs::registry::logout(&args),
         Verb::Kernel(verb) => verbs::kernel::run(&context, &verb),
         Verb::Pool(verb) => verbs::pool::run(&context, &verb),
         Verb::Template(verb) => verbs::template::run(&context, &verb),

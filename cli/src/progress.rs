@@ -1,7 +1,11 @@
 //! Progress bars. They are drawn when something is reported and never by a
 //! thread of their own, which would disturb what is measured.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bulkhead_image::Digest;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// One line at the bottom of the terminal; nothing where standard error is none.
 #[derive(Debug)]
@@ -19,11 +23,8 @@ impl Bar {
     }
 
     fn with_template(template: &str) -> Self {
-        let style = ProgressStyle::with_template(template)
-            .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars("=> ");
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-        Self(bar.with_style(style))
+        let bar = ProgressBar::with_draw_target(None, target());
+        Self(bar.with_style(style(template)))
     }
 
     /// Begins something new.
@@ -59,6 +60,62 @@ impl Bar {
     /// Takes the bar off the terminal.
     pub fn clear(&self) {
         self.0.finish_and_clear();
+    }
+}
+
+fn target() -> ProgressDrawTarget {
+    ProgressDrawTarget::stderr_with_hz(10)
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ")
+}
+
+/// A line for each blob that is on its way from or to a registry.
+#[derive(Debug)]
+pub struct Transfers {
+    lines: MultiProgress,
+    bars: Mutex<HashMap<Digest, ProgressBar>>,
+}
+
+impl Transfers {
+    pub fn new() -> Self {
+        Self { lines: MultiProgress::with_draw_target(target()), bars: Mutex::default() }
+    }
+
+    /// Takes all lines off the terminal.
+    pub fn clear(&self) {
+        for bar in self.bars().values() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn bars(&self) -> MutexGuard<'_, HashMap<Digest, ProgressBar>> {
+        self.bars.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl bulkhead_image::registry::Transfers for Transfers {
+    fn begin(&self, blob: Digest, total_bytes: u64, there_bytes: u64) {
+        let bar = ProgressBar::new(total_bytes).with_position(there_bytes).with_style(style(
+            "{msg:>12} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}",
+        ));
+        bar.set_message(blob.hex()[..12].to_owned());
+        self.bars().insert(blob, self.lines.add(bar));
+    }
+
+    fn at(&self, blob: Digest, position_bytes: u64) {
+        if let Some(bar) = self.bars().get(&blob) {
+            bar.set_position(position_bytes);
+        }
+    }
+
+    fn end(&self, blob: Digest) {
+        if let Some(bar) = self.bars().remove(&blob) {
+            bar.finish_and_clear();
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod name;
 mod overlay;
 mod platform;
 mod progress;
+pub mod registry;
 mod save;
 pub mod spec;
 mod store;

@@ -13,6 +13,7 @@ mod isolation;
 mod limits;
 mod loads;
 mod pool;
+mod registry;
 mod reports;
 mod scorecard;
 mod snapshots;
@@ -107,6 +108,13 @@ pub fn all() -> Vec<Case> {
             arguments_and_environment_are_handed_over,
             a_port_or_a_command_says_that_an_application_is_ready,
             an_application_that_does_not_get_ready_is_not_kept,
+        }
+        BOTH: registry { what_is_pushed_and_pulled_runs_and_is_the_same }
+        NEITHER: registry {
+            others_read_what_we_write,
+            we_read_what_others_write,
+            a_login_is_checked_kept_and_forgotten,
+            archives_go_from_store_to_store,
         }
         NEITHER: host {
             doctor_says_what_is_here,

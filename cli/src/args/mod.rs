@@ -4,6 +4,7 @@
 mod advise;
 mod bench;
 mod pool;
+mod registry;
 mod run;
 mod snapshot;
 mod values;
@@ -17,6 +18,7 @@ use clap_complete::Shell;
 pub use self::advise::{AdviseArgs, NeedsArgs, TrustArgs};
 pub use self::bench::{BenchArgs, BenchVerb, CustomArgs};
 pub use self::pool::{FillArgs, PoolVerb};
+pub use self::registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
 pub use self::run::{PrivilegeArgs, RootDiskChoice, RunArgs, WallChoice};
 pub use self::snapshot::{
     ApplicationArgs, MachineArgs, ReadyArgs, ReadyChoice, SnapshotVerb, TemplateVerb,
@@ -74,9 +76,17 @@ pub struct Global {
 pub enum Verb {
     /// Run a command in a new sandbox
     Run(Box<RunArgs>),
-    /// Import, list, inspect and remove images
+    /// Import, save, list, inspect and remove images
     #[command(subcommand)]
     Image(ImageVerb),
+    /// Bring images in from registries
+    Pull(PullArgs),
+    /// Send an image to a registry
+    Push(PushArgs),
+    /// Keep a user and password for a registry, where docker keeps them
+    Login(LoginArgs),
+    /// Forget those kept for a registry
+    Logout(LogoutArgs),
     /// Build, import and list guest kernels
     #[command(subcommand)]
     Kernel(KernelVerb),

@@ -10,6 +10,7 @@ pub mod host;
 pub mod image;
 pub mod kernel;
 pub mod pool;
+pub mod registry;
 pub mod report;
 pub mod run;
 pub mod snapshot;

@@ -15,7 +15,7 @@ use crate::store::{LayerSlot, Record, Transaction};
 use crate::unpack::{Unpack, UnpackLimits};
 use crate::{Digest, Platform};
 
-/// The parts of an image; all are staged, and their digests are true.
+/// The parts of an image; all are at hand, or on their way into the transaction.
 pub(super) struct Parts {
     pub manifest: Digest,
     pub config_digest: Digest,
@@ -58,10 +58,9 @@ pub(super) fn assemble(
             LayerSlot::Empty(dir) => {
                 let unpack =
                     Unpack { target: &dir, below: &unpacked, diff_id: Some(diff_id), limits };
-                let blob = transaction.blob_path(*digest);
-                let file = File::open(&blob).map_err(FileError::on("open", &blob))?;
+                let blob = transaction.open_blob(*digest)?;
                 progress.begin(Stage::Unpack, transaction.blob_size(*digest));
-                unpack.run(file, progress).map_err(|source| ImportError::Layer {
+                unpack.run(blob, progress).map_err(|source| ImportError::Layer {
                     number,
                     count,
                     digest: *digest,

@@ -30,7 +30,7 @@ struct Saved {
 
 /// Imports all images of an archive.
 pub(super) fn import(
-    source: &mut Source,
+    source: &mut Source<'_>,
     transaction: &mut Transaction<'_>,
     limits: UnpackLimits,
     progress: &dyn Progress,
@@ -47,7 +47,7 @@ pub(super) fn import(
 
 fn one(
     image: Saved,
-    source: &mut Source,
+    source: &mut Source<'_>,
     transaction: &mut Transaction<'_>,
     limits: UnpackLimits,
     progress: &dyn Progress,
@@ -77,7 +77,7 @@ fn one(
 }
 
 fn stage(
-    source: &mut Source,
+    source: &mut Source<'_>,
     name: &str,
     transaction: &mut Transaction<'_>,
     progress: &dyn Progress,

@@ -7,6 +7,7 @@ use crate::compression::UnsupportedCompression;
 use crate::digest::ParseDigestError;
 use crate::file::FileError;
 use crate::name::ParseNameError;
+use crate::registry::RegistryError;
 use crate::store::StoreError;
 use crate::tarball::TarError;
 use crate::unpack::{LimitError, UnpackError};
@@ -97,6 +98,17 @@ pub enum ImportError {
         /// What it has.
         found: u64,
     },
+    /// A document that is too large to be one.
+    #[error("the configuration of the image, {digest}, has {size} bytes, which is too many")]
+    DocumentTooLarge {
+        /// Its digest.
+        digest: Digest,
+        /// What its descriptor says, bytes.
+        size: u64,
+    },
+    /// The registry failed.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// Not a kind of content an image is made of.
     #[error("{what} is of type `{media_type}`, which is not part of a container image")]
     MediaType {

@@ -6,13 +6,15 @@ use oci_spec::image::{
     ANNOTATION_REF_NAME, Descriptor, ImageConfiguration, ImageIndex, ImageManifest, MediaType,
 };
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::assemble::{Parts, assemble, check_platform};
 use super::source::Source;
 use super::{Found, ImportError};
 use crate::progress::Progress;
-use crate::store::Transaction;
-use crate::unpack::UnpackLimits;
+use crate::registry::Download;
+use crate::store::{Record, Transaction};
+use crate::unpack::{LimitError, UnpackError, UnpackLimits};
 use crate::{Digest, Platform};
 
 /// Where containerd, and with it docker, write the whole name.
@@ -26,8 +28,8 @@ const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2
 const MAX_NESTING: usize = 4;
 
 /// A layout being imported.
-struct Layout<'a, 't> {
-    source: &'a mut Source,
+struct Layout<'a, 'r, 't> {
+    source: &'a mut Source<'r>,
     transaction: &'a mut Transaction<'t>,
     limits: UnpackLimits,
     progress: &'a dyn Progress,
@@ -35,7 +37,7 @@ struct Layout<'a, 't> {
 
 /// Imports all images of a layout.
 pub(super) fn import(
-    source: &mut Source,
+    source: &mut Source<'_>,
     transaction: &mut Transaction<'_>,
     limits: UnpackLimits,
     progress: &dyn Progress,
@@ -102,7 +104,7 @@ pub(crate) fn artifact_in(
 }
 
 fn index_of(
-    source: &mut Source,
+    source: &mut Source<'_>,
     transaction: &mut Transaction<'_>,
 ) -> Result<ImageIndex, ImportError> {
     let bytes = source
@@ -111,13 +113,53 @@ fn index_of(
     parse("index.json", &bytes)
 }
 
+/// An image that is asked for in a registry.
+pub(crate) struct Pulling<'a, 'r> {
+    /// Where it comes from.
+    pub download: Download<'r>,
+    /// Digest of what its name stands for there: a manifest or an index.
+    pub top: Digest,
+    /// The same, which is staged.
+    pub bytes: &'a [u8],
+    /// Whether the image of a manifest is here already.
+    pub here: &'a dyn Fn(Digest) -> bool,
+}
+
+/// Brings in the image for this machine: its record, or the digest of one that is here.
+pub(crate) fn from_registry(
+    pulling: Pulling<'_, '_>,
+    transaction: &mut Transaction<'_>,
+    limits: UnpackLimits,
+    progress: &dyn Progress,
+) -> Result<Result<Record, Digest>, ImportError> {
+    let Pulling { download, top, bytes, here } = pulling;
+    let document: serde_json::Value = parse("the manifest", bytes)?;
+    // Those who leave it out have written what OCI describes.
+    let media_type = match document["mediaType"].as_str() {
+        Some(own) => MediaType::from(own),
+        None if document["manifests"].is_array() => MediaType::ImageIndex,
+        None => MediaType::ImageManifest,
+    };
+    let top = json!({ "mediaType": media_type, "digest": top, "size": bytes.len() });
+    let top: Descriptor = serde_json::from_value(top)
+        .map_err(|source| ImportError::Json { what: "the manifest".to_owned(), source })?;
+    let mut source = Source::Registry(download);
+    let mut layout = Layout { source: &mut source, transaction, limits, progress };
+    let manifest = layout.manifest_of(&[top], 0)?;
+    let digest = digest_of("the manifest", &manifest)?;
+    if here(digest) {
+        return Ok(Err(digest));
+    }
+    layout.image(&manifest, None).map(|found| Ok(found.record))
+}
+
 fn name_of(descriptor: &Descriptor) -> Option<String> {
     let annotations = descriptor.annotations().as_ref()?;
     let whole = annotations.get(ANNOTATION_CONTAINERD_NAME);
     whole.or_else(|| annotations.get(ANNOTATION_REF_NAME)).cloned()
 }
 
-impl Layout<'_, '_> {
+impl Layout<'_, '_, '_> {
     /// The one manifest for this machine, found through indexes.
     fn manifest_of(
         &mut self,
@@ -138,25 +180,18 @@ impl Layout<'_, '_> {
             let found = candidates.iter().filter_map(platform_of).collect();
             return Err(ImportError::WrongPlatform { wanted, found });
         };
-        match chosen.media_type() {
-            MediaType::ImageManifest => Ok(chosen.clone()),
-            MediaType::Other(other) if other == DOCKER_MANIFEST => Ok(chosen.clone()),
-            MediaType::ImageIndex => self.manifest_in(chosen, depth),
-            MediaType::Other(other) if other == DOCKER_INDEX => self.manifest_in(chosen, depth),
-            other => Err(ImportError::MediaType {
+        let media_type = chosen.media_type();
+        if is_manifest(media_type) {
+            Ok(chosen.clone())
+        } else if is_index(media_type) {
+            let index: ImageIndex = self.json("the index", chosen)?;
+            self.manifest_of(index.manifests(), depth + 1)
+        } else {
+            Err(ImportError::MediaType {
                 what: "an entry of the index".to_owned(),
-                media_type: other.to_string(),
-            }),
+                media_type: media_type.to_string(),
+            })
         }
-    }
-
-    fn manifest_in(
-        &mut self,
-        index: &Descriptor,
-        depth: usize,
-    ) -> Result<Descriptor, ImportError> {
-        let index: ImageIndex = self.json("the index", index)?;
-        self.manifest_of(index.manifests(), depth + 1)
     }
 
     fn image(
@@ -180,8 +215,15 @@ impl Layout<'_, '_> {
         // Before the layers are read: they may be many.
         check_platform(&config)?;
         let mut layers = Vec::new();
+        let count = manifest.layers().len();
         for (number, layer) in (1..).zip(manifest.layers()) {
-            layers.push(self.blob(&format!("layer {number}"), layer)?);
+            let what = format!("layer {number}");
+            if layer.size() > self.limits.max_bytes {
+                let limit = LimitError::Bytes(self.limits.max_bytes);
+                let (digest, source) = (digest_of(&what, layer)?, UnpackError::Limit(limit));
+                return Err(ImportError::Layer { number, count, digest, source });
+            }
+            layers.push(self.layer(&what, layer)?);
         }
         let parts = Parts {
             manifest: digest_of("the manifest", descriptor)?,
@@ -189,8 +231,32 @@ impl Layout<'_, '_> {
             config,
             layers,
         };
-        let record = assemble(parts, self.transaction, self.limits, self.progress)?;
+        let assembled = assemble(parts, self.transaction, self.limits, self.progress);
+        let record = self.settle(assembled)?;
         Ok(Found { record, names: name.into_iter().collect() })
+    }
+
+    /// Brings in a layer, or lets it come while those below it are unpacked.
+    fn layer(&mut self, what: &str, descriptor: &Descriptor) -> Result<Digest, ImportError> {
+        let Source::Registry(download) = self.source else {
+            return self.blob(what, descriptor);
+        };
+        let digest = digest_of(what, descriptor)?;
+        download.begin(digest, descriptor.size(), self.transaction)?;
+        Ok(digest)
+    }
+
+    /// Waits for what is still on its way. When the image could not be assembled
+    /// because something did not come, that is the reason.
+    fn settle<T>(&mut self, assembled: Result<T, ImportError>) -> Result<T, ImportError> {
+        let Source::Registry(download) = self.source else { return assembled };
+        match assembled {
+            Ok(assembled) => {
+                download.finish(self.transaction)?;
+                Ok(assembled)
+            }
+            Err(error) => Err(download.give_up().map_or(error, ImportError::from)),
+        }
     }
 
     fn json<T: DeserializeOwned>(
@@ -206,13 +272,12 @@ impl Layout<'_, '_> {
     /// Brings a blob in and checks it against its descriptor.
     fn blob(&mut self, what: &str, descriptor: &Descriptor) -> Result<Digest, ImportError> {
         let expected = digest_of(what, descriptor)?;
-        let name = format!("blobs/sha256/{}", expected.hex());
         let (found, size) = match self.transaction.blob_size(expected) {
             Some(size) => (expected, size),
             None => self
                 .source
-                .stage(&name, self.transaction, self.progress)?
-                .ok_or_else(|| ImportError::Missing(format!("{what} ({name})")))?,
+                .blob(expected, descriptor, self.transaction, self.progress)?
+                .ok_or_else(|| ImportError::Missing(format!("{what} ({expected})")))?,
         };
         if found != expected {
             return Err(ImportError::WrongDigest { what: what.to_owned(), expected, found });
@@ -226,6 +291,22 @@ impl Layout<'_, '_> {
             });
         }
         Ok(found)
+    }
+}
+
+/// Whether this is the manifest of one image.
+pub(super) fn is_manifest(media_type: &MediaType) -> bool {
+    match media_type {
+        MediaType::ImageManifest => true,
+        other => other.as_ref() == DOCKER_MANIFEST,
+    }
+}
+
+/// Whether this is a list of manifests.
+pub(super) fn is_index(media_type: &MediaType) -> bool {
+    match media_type {
+        MediaType::ImageIndex => true,
+        other => other.as_ref() == DOCKER_INDEX,
     }
 }
 

@@ -17,7 +17,9 @@ pub use error::ImportError;
 pub use rootfs::RootfsConfig;
 
 pub(crate) use generate::{BlobRef, Generate, generate, manifest};
-pub(crate) use layout::{ANNOTATION_CONTAINERD_NAME, ArtifactBlobs, artifact_in};
+pub(crate) use layout::{
+    ANNOTATION_CONTAINERD_NAME, ArtifactBlobs, Pulling, artifact_in, from_registry,
+};
 pub(crate) use source::DOCUMENT_LIMIT;
 
 use crate::compression::Compression;

@@ -6,14 +6,17 @@ use std::io::{self, BufReader};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use oci_spec::image::Descriptor;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use rustix::io::Errno;
 use tar::EntryType;
 
+use super::layout::{is_index, is_manifest};
 use super::{ImportError, open_archive};
 use crate::Digest;
 use crate::file::{FileError, read_small};
 use crate::progress::{Progress, Stage};
+use crate::registry::Download;
 use crate::store::Transaction;
 use crate::tarball::{TarError, TarReader};
 use crate::unpack::{LimitError, UnpackLimits};
@@ -26,12 +29,14 @@ const MAX_LINKS: usize = 8;
 
 /// Where the parts of an image are read from.
 #[derive(Debug)]
-pub(super) enum Source {
+pub(super) enum Source<'r> {
     /// A directory: parts are copied when asked for.
     Directory { fd: OwnedFd, path: PathBuf },
     /// An archive, which can only be read in order: all its files have been
     /// copied already. What no image turns out to need is not kept.
     Archive(BTreeMap<String, Member>),
+    /// A registry: parts are asked for by digest.
+    Registry(Download<'r>),
 }
 
 /// A file of an archive.
@@ -43,7 +48,7 @@ pub(super) enum Member {
     Symlink(String),
 }
 
-impl Source {
+impl Source<'_> {
     pub fn open(
         path: &Path,
         transaction: &mut Transaction<'_>,
@@ -78,7 +83,35 @@ impl Source {
                 progress.begin(Stage::Copy, Some(len.len()));
                 Ok(Some(transaction.stage(&mut file, progress)?))
             }
+            // Its parts have no names.
+            Self::Registry(_) => Ok(None),
         }
+    }
+
+    /// Copies a blob into the store and gives its true digest and size; `None` when
+    /// there is no such blob.
+    pub fn blob(
+        &mut self,
+        digest: Digest,
+        descriptor: &Descriptor,
+        transaction: &mut Transaction<'_>,
+        progress: &dyn Progress,
+    ) -> Result<Option<(Digest, u64)>, ImportError> {
+        let Self::Registry(download) = self else {
+            let name = format!("blobs/sha256/{}", digest.hex());
+            return self.stage(&name, transaction, progress);
+        };
+        let media_type = descriptor.media_type();
+        if is_manifest(media_type) || is_index(media_type) {
+            let bytes = download.manifest(digest)?;
+            return Ok(Some((transaction.stage_bytes(&bytes)?, bytes.len() as u64)));
+        }
+        if descriptor.size() > DOCUMENT_LIMIT {
+            return Err(ImportError::DocumentTooLarge { digest, size: descriptor.size() });
+        }
+        download.begin(digest, descriptor.size(), transaction)?;
+        download.finish(transaction)?;
+        Ok(transaction.blob_size(digest).map(|size| (digest, size)))
     }
 
     /// Reads a file that should be small.

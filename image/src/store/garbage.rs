@@ -51,9 +51,12 @@ impl Store {
         }
         // First, so that what is swept there below finds its name free.
         garbage.leftovers = self.clear_scratch()?;
-        for (dir, wanted) in
-            [("blobs/sha256", &kept.blobs), ("layers", &kept.layers), ("disks", &kept.images)]
-        {
+        for (dir, wanted) in [
+            ("blobs/sha256", &kept.blobs),
+            ("layers", &kept.layers),
+            ("disks", &kept.images),
+            ("partial", &BTreeSet::new()),
+        ] {
             garbage.parts += self.sweep(dir, wanted)?;
             self.clear_scratch()?;
         }

@@ -6,6 +6,7 @@
 //! disks/<image>.<key>    EROFS disks made of them
 //! records/<image>.json   what is needed to run an image (see `record`)
 //! images/<name>          the digest a name stands for
+//! partial/<hex>          blobs that a registry has given a part of
 //! tmp/                   whatever is half made
 //! lock                   shared: somebody makes something; exclusive: collecting garbage
 //! ```
@@ -240,7 +241,7 @@ impl Store {
 
     /// Takes the lock of the store, making the store first if need be.
     pub(crate) fn lock(&self, operation: FlockOperation) -> Result<fs::File, FileError> {
-        for dir in ["blobs/sha256", "layers", "disks", "records", "images", "tmp"] {
+        for dir in ["blobs/sha256", "layers", "disks", "records", "images", "partial", "tmp"] {
             file::make_dir(&self.root.join(dir))?;
         }
         file::lock(&self.root.join("lock"), operation)
@@ -266,6 +267,10 @@ impl Store {
 
     pub(crate) fn disk_path(&self, file_name: &str) -> PathBuf {
         self.root.join("disks").join(file_name)
+    }
+
+    pub(crate) fn partial_path(&self, digest: Digest) -> PathBuf {
+        self.root.join("partial").join(digest.hex())
     }
 
     pub(crate) fn scratch(&self) -> PathBuf {

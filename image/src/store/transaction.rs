@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
 use tempfile::TempDir;
 
 use super::{Record, Store, StoreError};
-use crate::file::{FileError, make_dir, sync_dir, write_atomically};
+use crate::file::{FileError, make_dir, retry, sync_dir, write_atomically};
 use crate::progress::{Progress, Stage};
+use crate::registry::Arrival;
 use crate::{Digest, ImageRef, digest};
 
 /// Content on its way into the store. Dropped without [`Transaction::commit`],
@@ -19,11 +22,27 @@ use crate::{Digest, ImageRef, digest};
 pub(crate) struct Transaction<'s> {
     store: &'s Store,
     dir: TempDir,
-    /// Sizes of the blobs that are staged.
-    blobs: BTreeMap<Digest, u64>,
+    blobs: BTreeMap<Digest, Blob>,
     layers: BTreeSet<Digest>,
     /// Shared lock: nobody collects garbage while this is under way.
     _lock: File,
+}
+
+/// A blob that is at hand.
+#[derive(Debug)]
+struct Blob {
+    size: u64,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Ours, to be published.
+    Staged,
+    /// In the store already.
+    Stored,
+    /// On its way.
+    Arriving(Arc<Arrival>),
 }
 
 /// Where a layer goes.
@@ -56,7 +75,7 @@ impl<'s> Transaction<'s> {
     ) -> Result<(Digest, u64), FileError> {
         let dir = self.dir.path().join("blobs");
         let (digest, size) = digest::stage(&dir, content, progress)?;
-        self.blobs.insert(digest, size);
+        self.blobs.insert(digest, Blob { size, place: Place::Staged });
         Ok((digest, size))
     }
 
@@ -66,14 +85,80 @@ impl<'s> Transaction<'s> {
         Ok(digest)
     }
 
-    /// Where a staged blob is.
+    /// Where a blob is.
     pub fn blob_path(&self, digest: Digest) -> PathBuf {
-        self.dir.path().join("blobs").join(digest.hex())
+        match self.blobs.get(&digest) {
+            Some(Blob { place: Place::Stored, .. }) => self.store.blob_path(digest),
+            _ => self.dir.path().join("blobs").join(digest.hex()),
+        }
     }
 
-    /// Size of a blob, if it is staged.
+    /// Size of a blob, if it is at hand or on its way.
     pub fn blob_size(&self, digest: Digest) -> Option<u64> {
-        self.blobs.get(&digest).copied()
+        self.blobs.get(&digest).map(|blob| blob.size)
+    }
+
+    /// Reads a blob, also one that is on its way.
+    pub fn open_blob(&self, digest: Digest) -> Result<Box<dyn Read + Send>, FileError> {
+        if let Some(Blob { place: Place::Arriving(arrival), .. }) = self.blobs.get(&digest) {
+            return Ok(Box::new(arrival.reader()));
+        }
+        let path = self.blob_path(digest);
+        Ok(Box::new(File::open(&path).map_err(FileError::on("open", &path))?))
+    }
+
+    /// Uses a blob that the store has, where it has it: our lock keeps it there.
+    pub fn take_stored(&mut self, digest: Digest) -> Result<bool, FileError> {
+        let path = self.store.blob_path(digest);
+        match fs::metadata(&path) {
+            Ok(metadata) => {
+                let blob = Blob { size: metadata.len(), place: Place::Stored };
+                self.blobs.insert(digest, blob);
+                Ok(true)
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(FileError::on("examine", &path)(e)),
+        }
+    }
+
+    /// A file for a blob that comes from afar, with what an earlier attempt has got of
+    /// it. A file that another process is filling is left to it: there is another then.
+    pub fn partial(&self, digest: Digest) -> Result<(File, PathBuf), FileError> {
+        let open = |path: &Path| {
+            File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(path)
+                .map_err(FileError::on("create", path))
+        };
+        let path = self.store.partial_path(digest);
+        let file = open(&path)?;
+        let locked =
+            retry(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive));
+        // Whoever had it may have put it to use between our two calls.
+        let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let ours = file.metadata().map(inode).ok();
+        if locked.is_ok() && ours == fs::metadata(&path).map(inode).ok() {
+            return Ok((file, path));
+        }
+        let own = self.dir.path().join("blobs").join(format!("{}.partial", digest.hex()));
+        Ok((open(&own)?, own))
+    }
+
+    /// Lets a blob be read that is on its way.
+    pub fn expect(&mut self, digest: Digest, size: u64, arrival: Arc<Arrival>) {
+        self.blobs.insert(digest, Blob { size, place: Place::Arriving(arrival) });
+    }
+
+    /// Takes over a blob that has come in, whole and verified, at `path`.
+    pub fn arrived(&mut self, digest: Digest, path: &Path) -> Result<(), FileError> {
+        if let Some(blob) = self.blobs.get_mut(&digest) {
+            blob.place = Place::Staged;
+        }
+        let staged = self.blob_path(digest);
+        fs::rename(path, &staged).map_err(FileError::on("create", &staged))
     }
 
     /// Where the layer of this ChainID is or is to be unpacked.
@@ -138,7 +223,8 @@ impl<'s> Transaction<'s> {
 
         let needed: BTreeSet<Digest> =
             records.iter().flat_map(|(r, _)| r.all_blobs()).collect();
-        for digest in self.blobs.keys().filter(|digest| needed.contains(digest)) {
+        let staged = self.blobs.iter().filter(|(_, blob)| matches!(blob.place, Place::Staged));
+        for (digest, _) in staged.filter(|(digest, _)| needed.contains(digest)) {
             publish(&self.blob_path(*digest), &self.store.blob_path(*digest))?;
         }
         for chain in &self.layers {

@@ -8,6 +8,7 @@
 pub mod archive;
 pub mod layout;
 pub mod manifest;
+pub mod registry;
 
 use std::path::Path;
 
