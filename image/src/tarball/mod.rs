@@ -113,9 +113,16 @@ impl<R: BufRead> TarReader<R> {
         let mut prelude = Prelude::default();
         let mut described = false;
         loop {
-            self.skip(self.content + self.padding)?;
+            self.skip(self.content)?;
+            // A last entry without its padding has lost nothing: umoci writes such
+            // archives, and Go's reader takes them.
+            let ended = match self.skip(self.padding) {
+                Err(TarError::Truncated) => true,
+                other => other.map(|()| false)?,
+            };
             self.set_content(0);
-            let Some(header) = self.header()? else {
+            let header = if ended { None } else { self.header()? };
+            let Some(header) = header else {
                 return if described { Err(TarError::NothingExtended) } else { Ok(None) };
             };
             match header.entry_type() {
