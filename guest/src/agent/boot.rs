@@ -5,6 +5,7 @@ use core::ffi::CStr;
 
 use super::device::Device;
 use super::hold::Scope;
+use super::refresh::open_random;
 use super::serve::{Agent, failed};
 use super::sys::{self, Errno, Fd};
 use crate::protocol::{EXEC_PORT, HOST_CID, SESSION_PORT};
@@ -22,13 +23,16 @@ const OVERLAY_OPTIONS: &CStr = c"lowerdir=/rootfs,upperdir=/run/upper,workdir=/r
 /// The node through which the boot-timer page is mapped.
 const MEM_NODE: &CStr = c"/run/mem";
 
+/// The node through which the kernel's randomness is reached.
+const RANDOM_NODE: &CStr = c"/run/random";
+
 /// Does all that PID 1 does. `environment` is what the kernel made of its
 /// command line; `device` is filled in as soon as it is known, for a panic.
 pub fn live<'a>(environment: impl Iterator<Item = &'a CStr>, device: &mut Device) -> PowerOff {
     match boot(environment, device) {
-        Ok(socket) => {
+        Ok((socket, random)) => {
             let listen = || sys::listen_vsock(EXEC_PORT);
-            Agent::new(socket, *device, Scope::Machine, listen).run()
+            Agent::new(socket, *device, Scope::Machine(random), listen).run()
         }
         Err(reason) => reason,
     }
@@ -42,7 +46,7 @@ fn vital<T>(step: BootStep, outcome: sys::Result<T>) -> Result<T, PowerOff> {
 fn boot<'a>(
     mut environment: impl Iterator<Item = &'a CStr>,
     device: &mut Device,
-) -> Result<Fd, PowerOff> {
+) -> Result<(Fd, sys::Result<Fd>), PowerOff> {
     sys::umask(0);
     vital(BootStep::Scratch, sys::mount(Some(c"run"), SCRATCH, Some(c"tmpfs"), 0, None))?;
     if let Some(physical) = environment.find_map(timer_address) {
@@ -52,6 +56,7 @@ fn boot<'a>(
     let socket = vital(BootStep::Socket, occupied(sys::stream_vsock))?;
     // The host answers while the root filesystem is made.
     vital(BootStep::Connect, sys::connect_vsock(&socket, HOST_CID, SESSION_PORT))?;
+    let random = open_random(RANDOM_NODE);
     vital(BootStep::Overlay, overlay())?;
     vital(BootStep::PivotRoot, enter(TREE))?;
     vital(BootStep::PidNamespace, sys::unshare(libc::CLONE_NEWPID))?;
@@ -61,7 +66,7 @@ fn boot<'a>(
         other => vital(BootStep::Loopback, other)?,
     }
     device.reached(Milestone::AgentReady);
-    Ok(socket)
+    Ok((socket, random))
 }
 
 /// Without a console PID 1 starts with its standard descriptors closed. Makes a

@@ -7,9 +7,10 @@
 
 use core::ffi::c_int;
 
+use super::refresh::refresh;
 use super::spawn::failed;
 use super::sys::{self, Errno, Fd};
-use crate::protocol::{Failure, HAND_OVER, Hold, Step};
+use crate::protocol::{Failure, Fresh, HAND_OVER, Hold, Step};
 
 /// What a pipe holds unless it is asked to hold more (`PIPE_DEF_BUFFERS`,
 /// linux/pipe_fs_i.h).
@@ -46,21 +47,30 @@ impl Waiting {
     }
 }
 
-/// What is stopped, and let go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a session has in its hands: what it stops, and lets go on.
+#[derive(Debug)]
 pub enum Scope {
-    /// Every process of the machine but this one, its PID 1.
-    Machine,
+    /// A machine: every process but this one, its PID 1, and the kernel, by its source
+    /// of randomness.
+    Machine(sys::Result<Fd>),
     /// The session's own process.
     Process,
 }
 
 impl Scope {
     /// Sends `signal` to those in it, of which `pid` is one.
-    pub fn signal(self, pid: c_int, signal: c_int) -> sys::Result<()> {
+    pub fn signal(&self, pid: c_int, signal: c_int) -> sys::Result<()> {
         /// Everybody but PID 1 and whoever asks (kill(2)).
         const EVERYBODY: c_int = -1;
-        sys::kill(if self == Self::Machine { EVERYBODY } else { pid }, signal)
+        sys::kill(if matches!(self, Self::Machine(_)) { EVERYBODY } else { pid }, signal)
+    }
+
+    /// Makes it a machine of its own, if it is one.
+    pub fn refresh(&self, fresh: &Fresh) -> Result<(), Failure> {
+        match self {
+            Self::Machine(random) => refresh(random, fresh),
+            Self::Process => Err(Failure::WrongState),
+        }
     }
 }
 

@@ -7,36 +7,30 @@
 use core::ffi::CStr;
 
 use super::spawn::failed;
-use super::sys::{self, Errno, Fd};
+use super::sys::{self, Fd};
 use crate::protocol::{Failure, Fresh, Step};
-
-/// The node through which the randomness is reached, gone again at once. An image may
-/// have no `/dev` yet.
-const NODE: &CStr = c"/.bulkhead-random";
 
 /// `/dev/urandom`: memory devices are major 1, this is minor 9
 /// (Documentation/admin-guide/devices.txt).
 const RANDOM_MAJOR: u32 = 1;
 const RANDOM_MINOR: u32 = 9;
 
+/// Opens the kernel's source of randomness through a node made at `node`: once, at
+/// boot, so that no machine from a snapshot has to.
+pub fn open_random(node: &CStr) -> sys::Result<Fd> {
+    sys::make_node(node, libc::S_IFCHR | 0o600, RANDOM_MAJOR, RANDOM_MINOR)?;
+    sys::open(node, libc::O_WRONLY)
+}
+
 /// Takes over what the host says is fresh.
-pub fn refresh(fresh: &Fresh) -> Result<(), Failure> {
-    open_random()
+pub fn refresh(random: &sys::Result<Fd>, fresh: &Fresh) -> Result<(), Failure> {
+    random
+        .as_ref()
+        .map_err(|errno| *errno)
         .and_then(|random| {
-            sys::add_entropy(&random, &fresh.entropy)?;
-            sys::reseed(&random)
+            sys::add_entropy(random, &fresh.entropy)?;
+            sys::reseed(random)
         })
         .map_err(failed(Step::Randomness))?;
     sys::set_clock(fresh.seconds, fresh.nanoseconds).map_err(failed(Step::SetClock))
-}
-
-fn open_random() -> sys::Result<Fd> {
-    match sys::make_node(NODE, libc::S_IFCHR | 0o600, RANDOM_MAJOR, RANDOM_MINOR) {
-        // The workload runs, on a root that it must not write to, and has devices.
-        Err(Errno(libc::EROFS)) => return sys::open(c"/dev/urandom", libc::O_WRONLY),
-        other => other?,
-    }
-    let random = sys::open(NODE, libc::O_WRONLY);
-    sys::remove(NODE)?;
-    random
 }

@@ -6,7 +6,6 @@ use core::ffi::{c_int, c_short};
 use super::device::Device;
 use super::hold::{self, Scope, Waiting};
 use super::oom;
-use super::refresh::refresh;
 use super::spawn::{self, Streams, failed};
 use super::streams::{Outbox, OutputPipe, StdinPipe};
 use super::sys::{self, Clone, Errno, Fd};
@@ -198,7 +197,7 @@ impl Session {
 
     /// Does what a machine from a snapshot has to do first.
     fn refresh(&self, fresh: &Fresh) -> Result<(), Failure> {
-        refresh(fresh)?;
+        self.scope.refresh(fresh)?;
         self.device.reached(Milestone::Refreshed);
         Ok(())
     }
