@@ -17,6 +17,7 @@ mod registry;
 mod reports;
 mod scorecard;
 mod snapshots;
+mod stats;
 mod tree;
 mod workload;
 
@@ -103,6 +104,7 @@ pub fn all() -> Vec<Case> {
             a_machine_whose_memory_is_cut_off_ends_with_the_reason,
             a_snapshot_goes_elsewhere_and_comes_back,
         }
+        BOTH: stats { a_running_sandbox_is_accounted_for }
         MICROVM: applications {
             an_application_goes_on_in_runs_like_its_own,
             arguments_and_environment_are_handed_over,
