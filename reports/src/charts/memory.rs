@@ -24,11 +24,12 @@ const TOP: f64 = 32.0;
 
 impl Frame {
     /// Two stand beside each other on a wide page.
-    fn of(layout: Layout) -> Self {
+    fn of(layout: Layout, view: &View<'_>) -> Self {
         let (width, height, names) = match layout {
-            Layout::Wide => (500.0, 330.0, 114.0),
+            Layout::Wide => (500.0, 330.0, 114.0_f64),
             Layout::Narrow => (layout.width(), 290.0, 108.0),
         };
+        let names = names.max(names::room(view));
         Self { width, height, left: 62.0, right: width - names, bottom: height - Grid::FOOT }
     }
 }
@@ -59,7 +60,9 @@ pub fn panels(view: &View<'_>) -> Vec<Figure> {
     if view.results.density.is_empty() {
         return Vec::new();
     }
-    WAYS.iter().map(|way| Figure::draw(|layout| panel(view, *way, Frame::of(layout)))).collect()
+    WAYS.iter()
+        .map(|way| Figure::draw(|layout| panel(view, *way, Frame::of(layout, view))))
+        .collect()
 }
 
 fn panel(view: &View<'_>, way: Way, frame: Frame) -> Result<String, DrawError> {

@@ -3,13 +3,19 @@
 use super::canvas::{Anchor, Canvas, Drawn, Ink, Type};
 use super::spread;
 use crate::units::count;
-use crate::view::Wall;
+use crate::view::{View, Wall};
 
 /// Height of a name, and the least distance between two.
 const LINE: f64 = 15.0;
 
 /// Average width of a letter, pixels.
 const LETTER: f64 = 6.6;
+
+/// Between the right edge of the axes and a name beside it: its dot.
+const MARGIN: f64 = 18.0;
+
+/// Most room for names: results from elsewhere may have names of any length.
+const MOST: f64 = 150.0;
 
 /// Room a name takes to the right of its dot.
 const LENGTH: f64 = 104.0;
@@ -58,6 +64,12 @@ fn apart(points: impl Iterator<Item = (f64, f64)>, bottom: f64) -> Vec<(f64, f64
         placed[index].1 = below.map(|other| other.1 - LINE).fold(y.min(bottom), f64::min);
     }
     placed
+}
+
+/// What the longest name takes beside the end of its line, pixels.
+pub fn room(view: &View<'_>) -> f64 {
+    let longest = view.walls.iter().map(|wall| wall.label.chars().count()).max();
+    (MARGIN + LETTER * count(longest.unwrap_or(0))).min(MOST)
 }
 
 fn name(canvas: &Canvas<'_>, wall: &Wall<'_>, (x, y): (f64, f64)) -> Drawn {

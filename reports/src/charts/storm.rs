@@ -37,7 +37,7 @@ pub fn figure(view: &View<'_>) -> Option<Figure> {
     for (index, line) in lines.iter_mut().enumerate() {
         line.aside = (crate::units::count(index) - middle) * ASIDE;
     }
-    many.then(|| Figure::draw(|layout| chart(&lines, layout)))
+    many.then(|| Figure::draw(|layout| chart(&lines, names::room(view), layout)))
 }
 
 fn line<'v, 'a>(view: &View<'a>, wall: &'v Wall<'a>) -> Option<Line<'v, 'a>> {
@@ -54,11 +54,11 @@ fn line<'v, 'a>(view: &View<'a>, wall: &'v Wall<'a>) -> Option<Line<'v, 'a>> {
     (!storms.is_empty()).then_some(Line { wall, storms, aside: 0.0 })
 }
 
-fn chart(lines: &[Line<'_, '_>], layout: Layout) -> Result<String, DrawError> {
+fn chart(lines: &[Line<'_, '_>], room: f64, layout: Layout) -> Result<String, DrawError> {
     let width = layout.width();
     let (left, right, height) = match layout {
         Layout::Wide => (64.0, width - 150.0, 400.0),
-        Layout::Narrow => (54.0, width - 112.0, 330.0),
+        Layout::Narrow => (54.0, width - room.max(112.0), 330.0),
     };
     let bottom = height - Grid::FOOT;
     let storms = || lines.iter().flat_map(|line| &line.storms);
