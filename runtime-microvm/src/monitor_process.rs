@@ -172,6 +172,16 @@ impl MonitorProcess {
         Ok(Some(stats))
     }
 
+    /// KVM's counters now, in the order in which [`Self::kvm_stats_of`] takes them; `None`
+    /// where KVM keeps none.
+    pub fn kvm_values(&self) -> Option<Vec<u64>> {
+        if self.stats.is_empty() {
+            return None;
+        }
+        let values: io::Result<Vec<_>> = self.stats.iter().map(StatsReader::values).collect();
+        values.ok().map(|values| values.concat())
+    }
+
     /// KVM's counters by name, from `values` that the monitor has read.
     pub fn kvm_stats_of(&self, values: &[u64]) -> KvmStats {
         let mut stats = KvmStats::default();

@@ -66,6 +66,8 @@ pub struct MicroVm {
     news: Epoll,
     shared: SharedTimeline,
     timeline: Timeline,
+    /// KVM's counters when the first output was there.
+    at_first_output: Option<Vec<u64>>,
     exit: Option<Exit>,
 }
 
@@ -88,6 +90,7 @@ impl MicroVm {
             news,
             shared: parts.shared,
             timeline: parts.timeline,
+            at_first_output: None,
             exit: None,
         })
     }
@@ -228,15 +231,26 @@ impl Sandbox for MicroVm {
         // A machine that ends takes the connection with it, so that the session has
         // news as well; but one whose processor is stuck may not.
         let others: Vec<_> = self.monitor.iter().map(MonitorProcess::event_fd).collect();
-        let woken = session.run_until(deadline, &others, |session| session.exit().is_some());
+        let exited = |session: &Session| session.exit().is_some();
+        let spoken = |session: &Session| session.first_output().is_some();
+        let counted = self.at_first_output.is_some();
+        let mut woken = session.run_until(deadline, &others, |session| {
+            exited(session) || (!counted && spoken(session))
+        });
+        if !counted && spoken(session) {
+            // The output has been passed on: nobody waits for this.
+            self.at_first_output = self.monitor.as_ref().and_then(MonitorProcess::kvm_values);
+            if matches!(woken, Ok(Wake::Done)) {
+                woken = session.run_until(deadline, &others, exited);
+            }
+        }
         match woken {
             Ok(Wake::Done | Wake::TimedOut) => {}
             // The exit may have been sent right before the end of the machine.
             Ok(Wake::Other(_)) => match session.pump() {
                 Ok(()) if session.exit().is_some() => {}
                 Ok(()) if matches!(session.state(), State::Ending(_)) => {
-                    let flushed =
-                        session.run_until(deadline, &[], |session| session.exit().is_some());
+                    let flushed = session.run_until(deadline, &[], exited);
                     if let Err(error) = flushed {
                         return Err(self.explain(error, STEP, ""));
                     }
@@ -259,7 +273,11 @@ impl Sandbox for MicroVm {
         let mut usage = accounting::of_process(monitor.pid()).map_err(wall(STEP))?;
         usage.memory_limit_bytes = self.record.machine_bytes;
         usage.kvm = monitor.kvm_stats().map_err(wall(STEP))?;
-        let counters = self.shared.counters();
+        let at_first_output = self.at_first_output.clone();
+        let counters = self
+            .shared
+            .counters()
+            .chain(at_first_output.map(|values| (Clock::FirstOutput, values)));
         usage.kvm_at =
             counters.map(|(clock, values)| (clock, monitor.kvm_stats_of(&values))).collect();
         Ok(usage)
