@@ -200,7 +200,7 @@ impl Common<'_> {
 
     /// What our microVM boots with.
     fn guest(&self, root_disk: RootDisk) -> Guest<'_> {
-        Guest { kernel: self.kernel, root_disk }
+        Guest { kernel: self.kernel, root_disk, ..Guest::default() }
     }
 
     fn runtime(

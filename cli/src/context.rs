@@ -9,7 +9,7 @@ use bulkhead_image::{DiskLayout, Image, ImageRef, Store, builtin};
 use bulkhead_kernels::Catalogue;
 use bulkhead_microvm::foreign::{ForeignRuntime, Monitor};
 use bulkhead_microvm::snapshot::Snapshots;
-use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime, RootDisk, StartFrom};
+use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime, Prefetch, RootDisk, StartFrom};
 use bulkhead_runtime::{Bundle, Isolation, Runtime, state};
 
 use crate::args::{Global, PrivilegeArgs};
@@ -26,6 +26,8 @@ pub struct Guest<'a> {
     pub kernel: Option<&'a Path>,
     /// How the root filesystem is shown.
     pub root_disk: RootDisk,
+    /// When the pages of a snapshot come, if it goes on from one.
+    pub prefetch: Prefetch,
 }
 
 /// The places and tools every verb works with.
@@ -160,6 +162,7 @@ impl Context {
         config.entropy_device = !ours;
         config.balloon = ours;
         config.root_disk = guest.root_disk;
+        config.prefetch = guest.prefetch;
         Ok(config)
     }
 }

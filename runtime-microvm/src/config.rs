@@ -53,6 +53,20 @@ pub enum StartFrom {
     Snapshot(PathBuf),
 }
 
+/// When the pages of a saved machine come into the one that goes on from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prefetch {
+    /// Each when the guest touches it first.
+    Lazy,
+    /// All that was saved before the guest runs; what it writes to is still copied then.
+    Eager,
+    /// Before the guest runs those that the first such machine had touched by the time its
+    /// workload ran, copied where it wrote to them. That first one goes on lazily.
+    #[default]
+    WorkingSet,
+}
+
 /// Settings of a [`crate::MicroVmRuntime`].
 #[derive(Debug, Clone)]
 pub struct MicroVmConfig {
@@ -71,6 +85,8 @@ pub struct MicroVmConfig {
     pub root_disk: RootDisk,
     /// Where machines begin.
     pub start: StartFrom,
+    /// When pages come into a machine that goes on from a snapshot.
+    pub prefetch: Prefetch,
     /// Whether the guest kernel prints its messages.
     pub console: Console,
     /// How long a guest may take to boot; `None` for what suits this host's KVM.
@@ -96,6 +112,7 @@ impl MicroVmConfig {
             default_memory_mib: 128,
             root_disk: RootDisk::default(),
             start: StartFrom::default(),
+            prefetch: Prefetch::default(),
             console: Console::default(),
             boot_timeout: None,
             entropy_device: true,

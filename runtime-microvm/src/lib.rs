@@ -38,7 +38,7 @@ pub mod timeline;
 pub mod vcpu_loop;
 pub mod vhost_user;
 
-pub use config::{Console, MicroVmConfig, RootDisk, StartFrom};
+pub use config::{Console, MicroVmConfig, Prefetch, RootDisk, StartFrom};
 pub use error::MicroVmError;
 pub use monitor::monitor_main;
 pub use monitor::report::{Awaited, FailureKind, GuestFailure, SetupFailure};

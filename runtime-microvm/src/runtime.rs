@@ -10,7 +10,7 @@ use bulkhead_runtime::{
 };
 
 use crate::application::Resumption;
-use crate::config::{Console, MicroVmConfig, RootDisk, StartFrom};
+use crate::config::{Console, MicroVmConfig, Prefetch, RootDisk, StartFrom};
 use crate::error::{MicroVmError, io_error, wall};
 use crate::hosting;
 use crate::leftovers;
@@ -81,6 +81,7 @@ impl MicroVmRuntime {
             ),
             intel: flavour == KvmFlavour::Intel,
             restore: None,
+            prefetch: self.config.prefetch,
             resumes: false,
             seccomp: self.config.seccomp,
         })
@@ -106,7 +107,10 @@ impl MicroVmRuntime {
         let resumes = running
             .map(|snapshot| Resumption::new(snapshot.manifest.application.as_ref(), bundle));
         config.resumes = resumes.is_some();
-        config.restore = snapshot.map(|snapshot| snapshot.dir().to_owned());
+        config.restore = snapshot.as_ref().map(|snapshot| snapshot.dir().to_owned());
+        let to_record = snapshot.filter(|snapshot| {
+            config.prefetch == Prefetch::WorkingSet && !snapshot.has_working_set()
+        });
         let shared = SharedTimeline::create(&dir.path().join(files::TIMELINE))
             .map_err(io_error("make the timeline"))
             .map_err(wall("preparing the microVM"))?;
@@ -127,6 +131,7 @@ impl MicroVmRuntime {
             stdio,
             start,
             resumes,
+            to_record,
             answer_within: config.restore.is_some().then_some(config.boot_timeout),
             shared,
             timeline: Timeline::starting_at(requested),

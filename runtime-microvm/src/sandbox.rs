@@ -23,6 +23,7 @@ use crate::error::{MicroVmError, io_error, session_error, wall};
 use crate::exec::Exec;
 use crate::monitor_process::{MachineEnd, MonitorProcess};
 use crate::session::{Session, SessionError, State, Wake, command_of, fresh};
+use crate::snapshot::Snapshot;
 use crate::timeline::SharedTimeline;
 
 /// What a new microVM is made of.
@@ -41,6 +42,8 @@ pub struct Parts {
     pub start: Start,
     /// How its workload goes on, when it is there already.
     pub resumes: Option<Resumption>,
+    /// The snapshot it goes on from, when it is the first to tell what it touches.
+    pub to_record: Option<Snapshot>,
     /// For a machine that goes on from a snapshot: how long its guest may take to
     /// answer. It is not watched for a boot.
     pub answer_within: Option<Duration>,
@@ -60,6 +63,7 @@ pub struct MicroVm {
     /// What `start` needs; gone once it was called.
     waiting: Option<(Stdio, Start)>,
     resumes: Option<Resumption>,
+    to_record: Option<Snapshot>,
     answer_within: Option<Duration>,
     session: Option<Session>,
     /// Readable when the session or the monitor has news.
@@ -85,6 +89,7 @@ impl MicroVm {
             listener: parts.listener,
             waiting: Some((parts.stdio, parts.start)),
             resumes: parts.resumes,
+            to_record: parts.to_record,
             answer_within: parts.answer_within,
             session: None,
             news,
@@ -151,6 +156,15 @@ impl MicroVm {
     }
 }
 
+/// Keeps what the machine has touched until now with the snapshot it went on from, once.
+/// What cannot be kept, because it is over already or the store is not ours to write to,
+/// the next machine does without.
+fn record(to_record: &mut Option<Snapshot>, monitor: Option<&MonitorProcess>) {
+    if let (Some(snapshot), Some(monitor)) = (to_record.take(), monitor) {
+        drop(snapshot.record_working_set(monitor.pid()));
+    }
+}
+
 /// A machine that ended while it was needed.
 fn premature(end: MachineEnd) -> MicroVmError {
     use crate::monitor::report::{FailureKind, GuestFailure};
@@ -197,6 +211,7 @@ impl Sandbox for MicroVm {
             Ok(Wake::Other(_)) => return Err(self.interrupted()),
             Err(error) => return Err(self.explain(error, STEP, &command)),
         }
+        record(&mut self.to_record, self.monitor.as_ref());
         self.go_on(session, STEP)
     }
 
@@ -240,6 +255,7 @@ impl Sandbox for MicroVm {
         if !counted && spoken(session) {
             // The output has been passed on: nobody waits for this.
             self.at_first_output = self.monitor.as_ref().and_then(MonitorProcess::kvm_values);
+            record(&mut self.to_record, self.monitor.as_ref());
             if matches!(woken, Ok(Wake::Done)) {
                 woken = session.run_until(deadline, &others, exited);
             }

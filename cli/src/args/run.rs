@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bulkhead_image::spec::RunOptions;
-use bulkhead_microvm::RootDisk;
+use bulkhead_microvm::{Prefetch, RootDisk};
 use bulkhead_runtime::{Isolation, SandboxId};
 use clap::{Args, ValueEnum, ValueHint};
 
@@ -26,6 +26,29 @@ impl From<RootDiskChoice> for RootDisk {
         match choice {
             RootDiskChoice::Blk => Self::Blk,
             RootDiskChoice::Pmem => Self::Pmem,
+        }
+    }
+}
+
+/// When the pages of a saved microVM come into one that goes on from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum RestoreChoice {
+    /// Each when the guest touches it first
+    Lazy,
+    /// All of them before the guest runs, to be read
+    Eager,
+    /// Before the guest runs, those that the first run from there had touched when its
+    /// command began
+    #[default]
+    WorkingSet,
+}
+
+impl From<RestoreChoice> for Prefetch {
+    fn from(choice: RestoreChoice) -> Self {
+        match choice {
+            RestoreChoice::Lazy => Self::Lazy,
+            RestoreChoice::Eager => Self::Eager,
+            RestoreChoice::WorkingSet => Self::WorkingSet,
         }
     }
 }
@@ -69,6 +92,9 @@ pub struct RunArgs {
     /// Go on from a snapshot of a microVM instead of booting one
     #[arg(long, value_name = "NAME", conflicts_with = "cold")]
     pub from_snapshot: Option<String>,
+    /// When the memory of a template or snapshot comes into the microVM
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub restore: RestoreChoice,
     /// Write the named clocks of this run to a file, as JSON
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub timeline: Option<PathBuf>,

@@ -138,7 +138,11 @@ fn bundle(
 }
 
 fn guest(args: &RunArgs) -> Guest<'_> {
-    Guest { kernel: args.kernel.as_deref(), root_disk: args.root_disk.into() }
+    Guest {
+        kernel: args.kernel.as_deref(),
+        root_disk: args.root_disk.into(),
+        prefetch: args.restore.into(),
+    }
 }
 
 /// How a run ended.

@@ -7,7 +7,7 @@ use bulkhead_image::spec::RunOptions;
 use bulkhead_microvm::StartFrom;
 use bulkhead_microvm::application::{Readiness, Ready};
 use bulkhead_microvm::saving::Save;
-use bulkhead_microvm::snapshot::{Listed, Snapshot, Snapshots};
+use bulkhead_microvm::snapshot::{Listed, Snapshot, Snapshots, WorkingSet};
 use bulkhead_runtime::{Isolation, SandboxId};
 
 use crate::args::{
@@ -62,7 +62,7 @@ pub fn boot_and_save(
     let options = privileges::capabilities(privileges, options);
     let root_disk = machine.root_disk.into();
     let bundle = context.bundle(&image, Isolation::MicroVm, root_disk, &options, privileges)?;
-    let guest = Guest { kernel: Some(&kernel), root_disk };
+    let guest = Guest { kernel: Some(&kernel), root_disk, ..Guest::default() };
     let runtime = context.microvm_from(guest, StartFrom::Kernel)?;
     Ok(runtime.save(&Save {
         id: &SandboxId::random()?,
@@ -137,12 +137,15 @@ fn row(listed: &Listed) -> Result<serde_json::Value, Failure> {
 pub fn description(snapshot: &Snapshot) -> Result<serde_json::Value, Failure> {
     let manifest = &snapshot.manifest;
     let fingerprint = &manifest.fingerprint;
+    let working_set = WorkingSet::load(snapshot.dir()).map(|set| set.bytes());
     Ok(serde_json::json!({
         "image": manifest.label,
         "created_unix_seconds": manifest.created_s,
         "disk_bytes": snapshot.disk_bytes()?,
         "memory_mib": fingerprint.memory_mib,
         "memory_pages": manifest.pages,
+        "working_set_copied_bytes": working_set.map(|(copied, _)| copied),
+        "working_set_mapped_bytes": working_set.map(|(_, mapped)| mapped),
         "running": manifest.running,
         "command": manifest.application.as_ref().map(|application| &application.args),
         "ready": manifest.application.as_ref().map(|application| &application.ready),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::RootDisk;
+use crate::config::{Prefetch, RootDisk};
 use crate::throttle::CpuLimit;
 
 /// Everything a monitor needs to know; the paths are absolute.
@@ -39,6 +39,8 @@ pub struct MonitorConfig {
     pub intel: bool,
     /// The directory of the snapshot to go on from, instead of booting the kernel.
     pub restore: Option<PathBuf>,
+    /// When its pages come.
+    pub prefetch: Prefetch,
     /// A workload runs in that already.
     pub resumes: bool,
     /// Give up every system call the monitor does not need.

@@ -28,9 +28,10 @@ use std::sync::Arc;
 use bulkhead_runtime::Clock;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
+use crate::config::Prefetch;
 use crate::devices::virtio::vsock::Vsock;
 use crate::machine::{Guest, Linux, Machine, MachineConfig, MachineError, Saved};
-use crate::snapshot::{self, Snapshot, SnapshotError};
+use crate::snapshot::{self, Snapshot, SnapshotError, WorkingSet};
 use crate::timeline::SharedTimeline;
 use channel::Channel;
 use config::{MonitorConfig, files};
@@ -214,6 +215,18 @@ fn restore(
 ) -> Result<Machine, MonitorError> {
     let snapshot = Snapshot::open(dir)?;
     let ram = snapshot::map(&snapshot.memory(), &snapshot.manifest.memory, config.memory_mib)?;
+    match config.prefetch {
+        Prefetch::Lazy => {}
+        Prefetch::Eager => {
+            let bytes = snapshot.manifest.memory.len();
+            snapshot::populate_all(&ram, &snapshot.memory(), bytes)?;
+        }
+        Prefetch::WorkingSet => {
+            if let Some(set) = WorkingSet::load(dir) {
+                set.prefetch(&ram);
+            }
+        }
+    }
     timeline.mark(Clock::MemoryMapped);
     let machine = Machine::restore(Saved {
         ram,

@@ -2,9 +2,11 @@
 
 use std::fs::{File, Metadata};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::Whence;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -114,9 +116,8 @@ fn digest(file: &File, len: u64) -> io::Result<[u8; 32]> {
     let mut buffer = vec![0; PIECE];
     let mut at = 0;
     while let Some(data) = next_data(file, at, len)? {
-        at = data - data % PAGE as u64;
-        let end = nix::unistd::lseek(file, seek_offset(data)?, nix::unistd::Whence::SeekHole)?;
-        let end = u64::try_from(end).unwrap_or(len).min(len);
+        let end = data.end;
+        at = data.start;
         while at < end {
             let piece = usize::try_from(len - at).unwrap_or(PIECE).min(PIECE);
             file.read_exact_at(&mut buffer[..piece], at)?;
@@ -132,16 +133,24 @@ fn digest(file: &File, len: u64) -> io::Result<[u8; 32]> {
     Ok(hasher.finalize().into())
 }
 
-/// Where data begins from `at` on; `None` when there is none before `len`.
-fn next_data(file: &File, at: u64, len: u64) -> io::Result<Option<u64>> {
+/// The first data from `at` on, from the beginning of a page to where a hole begins;
+/// `None` when there is none before `len`.
+pub(super) fn next_data(file: &File, at: u64, len: u64) -> io::Result<Option<Range<u64>>> {
     if at >= len {
         return Ok(None);
     }
-    match nix::unistd::lseek(file, seek_offset(at)?, nix::unistd::Whence::SeekData) {
-        Ok(data) => Ok(u64::try_from(data).ok().filter(|data| *data < len)),
-        Err(nix::errno::Errno::ENXIO) => Ok(None),
-        Err(errno) => Err(errno.into()),
-    }
+    let seek = |at, whence| -> io::Result<u64> {
+        let found = nix::unistd::lseek(file, seek_offset(at)?, whence)?;
+        u64::try_from(found).map_err(|_| io::ErrorKind::InvalidData.into())
+    };
+    let data = match seek(at, Whence::SeekData) {
+        Ok(data) if data < len => data,
+        Ok(_) => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let end = seek(data, Whence::SeekHole)?.min(len);
+    Ok(Some(data - data % PAGE as u64..end))
 }
 
 fn seek_offset(at: u64) -> io::Result<libc::off_t> {

@@ -1,13 +1,14 @@
 //! What a snapshot's state says: where it can go on, and what of.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::{SnapshotError, io_error};
 use super::format::{self, FormatError};
-use super::{Fingerprint, KnownFile, files};
+use super::{Fingerprint, KnownFile, WorkingSet, files};
 use crate::application::Application;
 use crate::machine::MachineState;
 
@@ -106,6 +107,25 @@ impl Snapshot {
         self.dir.join(files::MEMORY)
     }
 
+    /// Whether it is known what a machine that goes on from here touches first.
+    #[must_use]
+    pub fn has_working_set(&self) -> bool {
+        self.dir.join(files::WORKING_SET).exists()
+    }
+
+    /// Keeps what the process `pid` has touched until now, a monitor that went on from
+    /// here, for those that follow.
+    ///
+    /// # Errors
+    ///
+    /// When the process is gone, or the list cannot be written.
+    pub fn record_working_set(&self, pid: i32) -> Result<(), SnapshotError> {
+        let path = self.memory();
+        WorkingSet::of(pid, &path)
+            .map_err(io_error("see what is used of", &path))?
+            .store(&self.dir)
+    }
+
     /// The state of its machine.
     ///
     /// # Errors
@@ -139,9 +159,17 @@ impl Snapshot {
         /// Unit of `st_blocks` (stat(2)).
         const BLOCK: u64 = 512;
         let mut bytes = 0;
-        for path in [self.memory(), self.dir.join(files::STATE)] {
-            let metadata = fs::metadata(&path).map_err(io_error("find", &path))?;
-            bytes += std::os::unix::fs::MetadataExt::blocks(&metadata) * BLOCK;
+        for name in [files::MEMORY, files::STATE, files::WORKING_SET] {
+            let path = self.dir.join(name);
+            match fs::metadata(&path) {
+                // Recorded by the first machine that goes on.
+                Err(error)
+                    if error.kind() == ErrorKind::NotFound && name == files::WORKING_SET => {}
+                other => {
+                    let metadata = other.map_err(io_error("find", &path))?;
+                    bytes += std::os::unix::fs::MetadataExt::blocks(&metadata) * BLOCK;
+                }
+            }
         }
         Ok(bytes)
     }
@@ -155,37 +183,71 @@ mod tests {
     use bulkhead_kernels::KvmFlavour;
     use proptest::prelude::*;
 
+    fn manifests() -> impl Strategy<Value = Manifest> {
+        let file = KnownFile::of(Path::new("/proc/version")).unwrap();
+        let fingerprint = Fingerprint {
+            flavour: KvmFlavour::Pvm,
+            protocol: 7,
+            kernel: file.clone(),
+            command_line: "a b".to_owned(),
+            disk: file.clone(),
+            memory_mib: 64,
+            devices: DeviceSet { root_disk: RootDisk::Pmem, rng: true, balloon: false },
+        };
+        let machine = proptest::collection::vec(any::<u8>(), 0..300);
+        let arguments = proptest::option::of(proptest::collection::vec(".*", 0..4));
+        (".*", any::<u64>(), any::<u64>(), any::<bool>(), arguments, machine).prop_map(
+            move |(label, created_s, pages, running, arguments, machine)| Manifest {
+                application: arguments.map(|args| Application {
+                    args,
+                    ready: label.clone(),
+                    hands_over: running,
+                }),
+                label,
+                created_s,
+                fingerprint: fingerprint.clone(),
+                memory: file.clone(),
+                pages,
+                running,
+                machine,
+            },
+        )
+    }
+
     proptest! {
         #[test]
-        fn a_manifest_comes_back(
-            label in ".*",
-            created_s in any::<u64>(),
-            pages in any::<u64>(),
-            running in any::<bool>(),
-            application in proptest::option::of(proptest::collection::vec(".*", 0..4)),
-            machine in proptest::collection::vec(any::<u8>(), 0..300),
-        ) {
-            let file = KnownFile::of(Path::new("/proc/version")).unwrap();
-            let fingerprint = Fingerprint {
-                flavour: KvmFlavour::Pvm,
-                protocol: 7,
-                kernel: file.clone(),
-                command_line: "a b".to_owned(),
-                disk: file.clone(),
-                memory_mib: 64,
-                devices: DeviceSet { root_disk: RootDisk::Pmem, rng: true, balloon: false },
-            };
-            let memory = file;
-            let application = application.map(|args| Application {
-                args,
-                ready: label.clone(),
-                hands_over: running,
-            });
-            let manifest = Manifest {
-                label, created_s, fingerprint, memory, pages, running, application, machine,
-            };
+        fn a_manifest_comes_back(manifest in manifests()) {
             let bytes = manifest.encode().unwrap();
             prop_assert_eq!(Manifest::decode(&bytes).unwrap(), manifest);
+        }
+
+        /// Nearly right, and with a checksum that fits: the decoder gets far.
+        #[test]
+        fn a_changed_manifest_is_decoded_or_refused(
+            manifest in manifests(),
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            cut in any::<prop::sample::Index>(),
+            is_cut in any::<bool>(),
+        ) {
+            let bytes = manifest.encode().unwrap();
+            let mut payload = format::unwrap(&bytes).unwrap().to_vec();
+            for (at, byte) in changes {
+                let at = at.index(payload.len());
+                payload[at] = byte;
+            }
+            if is_cut {
+                payload.truncate(cut.index(payload.len()));
+            }
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join(files::STATE), format::wrap(&payload)).unwrap();
+            match Snapshot::open(dir.path()) {
+                // What it says is checked by who goes on from it.
+                Ok(snapshot) => drop(snapshot.machine()),
+                Err(error) => {
+                    let refused = matches!(error, SnapshotError::Format { .. });
+                    prop_assert!(refused, "{error:?}");
+                }
+            }
         }
 
         /// The checksum is no defence against who makes the file: the decoder gets

@@ -11,6 +11,8 @@ use vm_memory::{
 };
 
 use super::error::{SnapshotError, io_error};
+use super::file::next_data;
+use super::working_set::populate;
 use super::{KnownFile, PAGE};
 use crate::boot::layout;
 use crate::kvm::GuestRam;
@@ -110,6 +112,22 @@ fn map_region(file: &File, offset: u64, len: u64) -> Result<MmapRegion<()>, Mmap
         libc::PROT_READ | libc::PROT_WRITE,
         libc::MAP_PRIVATE | libc::MAP_NORESERVE,
     )
+}
+
+/// Has the kernel map everything in the file of `bytes` that `ram` is mapped from, to be
+/// read. What is a hole in it is left to the guest's accesses.
+///
+/// # Errors
+///
+/// When the file cannot be opened or its holes are not told.
+pub fn populate_all(ram: &GuestRam, path: &Path, bytes: u64) -> Result<(), SnapshotError> {
+    let file = File::open(path).map_err(io_error("open", path))?;
+    let mut at = 0;
+    while let Some(data) = next_data(&file, at, bytes).map_err(io_error("read", path))? {
+        populate(ram, &data, libc::MADV_POPULATE_READ);
+        at = data.end;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
