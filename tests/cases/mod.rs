@@ -3,6 +3,7 @@
 mod advise;
 mod applications;
 mod bench;
+mod clones;
 mod continuing;
 mod crash;
 mod density;
@@ -103,6 +104,7 @@ pub fn all() -> Vec<Case> {
             a_workload_goes_on_where_it_was_saved,
             a_machine_whose_memory_is_cut_off_ends_with_the_reason,
             a_snapshot_goes_elsewhere_and_comes_back,
+            a_machine_keeps_the_memory_of_a_snapshot_that_is_removed,
         }
         BOTH: stats { a_running_sandbox_is_accounted_for }
         MICROVM: applications {
@@ -117,6 +119,11 @@ pub fn all() -> Vec<Case> {
             we_read_what_others_write,
             a_login_is_checked_kept_and_forgotten,
             archives_go_from_store_to_store,
+        }
+        MICROVM: clones {
+            runs_in_a_row_are_right_and_leave_nothing,
+            clones_at_once_are_right_and_leave_nothing,
+            files_and_clocks_are_right_where_a_copy_goes_on,
         }
         NEITHER: host {
             doctor_says_what_is_here,

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bulkhead_kernels::KvmFlavour;
+use bulkhead_microvm::snapshot::Manifest;
+
 use crate::images::BUSYBOX;
 use crate::lab::{Footprint, Lab, Wall, entries, wait_until};
 
@@ -100,6 +103,7 @@ pub fn unusable_snapshots_are_refused_with_the_reason(lab: &Lab, _wall: Wall) {
     run(lab, &elsewhere, &["true"]).expect_error(125, "guest kernel");
 
     let (state, memory) = (dir.join("state"), dir.join("memory"));
+    takes_no_more_than_was_touched(lab, &memory);
     let whole = fs::read(&state).expect("ours");
     let refused = |change: &dyn Fn(&mut Vec<u8>), reason: &str| {
         let mut bytes = whole.clone();
@@ -111,7 +115,23 @@ pub fn unusable_snapshots_are_refused_with_the_reason(lab: &Lab, _wall: Wall) {
     refused(&|bytes| bytes.truncate(bytes.len() / 2), "cut off");
     refused(&|bytes| bytes[8] = 0, "format 0");
     refused(&|bytes| bytes.clear(), "not a snapshot");
+    let changed = |change: &dyn Fn(&mut Manifest)| {
+        let mut manifest = Manifest::decode(&whole).expect("whole");
+        change(&mut manifest);
+        manifest.encode().expect("as before")
+    };
+    let elsewhere = changed(&|manifest| manifest.fingerprint.flavour = another_kvm());
+    refused(&|bytes| bytes.clone_from(&elsewhere), "was made under");
+    let other_processor = changed(&|manifest| manifest.machine[FIRST_EAX] ^= 1);
+    refused(&|bytes| bytes.clone_from(&other_processor), "CPUID leaf 0x0 differs");
     fs::write(&state, &whole).expect("ours");
+    run(lab, &fits, &["true"]).expect_code(0);
+    let away = memory.with_extension("away");
+    fs::rename(&memory, &away).expect("ours");
+    run(lab, &fits, &["true"])
+        .expect_error(125, "kept/memory")
+        .expect_error(125, "No such file");
+    fs::rename(&away, &memory).expect("ours");
     run(lab, &fits, &["true"]).expect_code(0);
     flip_a_byte(&memory);
     run(lab, &fits, &["true"]).expect_error(125, "damaged");
@@ -120,6 +140,19 @@ pub fn unusable_snapshots_are_refused_with_the_reason(lab: &Lab, _wall: Wall) {
     lab.verb(&["snapshot", "rm", "kept"]).expect_code(0);
     lab.verb(&["snapshot", "rm", "kept"]).expect_error(1, "no snapshot");
     Footprint::settles_to(lab, &before);
+}
+
+/// Where the saved state of a machine has a byte of what its processor answers to the
+/// first leaf of CPUID: behind the number of answers, the length of the first (a
+/// `struct kvm_cpuid_entry2`), and its leaf, index and flags of 32 bits each.
+const FIRST_EAX: usize = 1 + 1 + 3 * 4;
+
+/// One that this host does not have.
+fn another_kvm() -> KvmFlavour {
+    match KvmFlavour::detect() {
+        KvmFlavour::Intel => KvmFlavour::Amd,
+        _ => KvmFlavour::Intel,
+    }
 }
 
 pub fn a_workload_goes_on_where_it_was_saved(lab: &Lab, _wall: Wall) {
@@ -251,6 +284,45 @@ pub fn a_snapshot_goes_elsewhere_and_comes_back(lab: &Lab, _wall: Wall) {
 
     fs::remove_dir_all(&place).expect("ours");
     Footprint::settles_to(lab, &before);
+}
+
+pub fn a_machine_keeps_the_memory_of_a_snapshot_that_is_removed(lab: &Lab, _wall: Wall) {
+    let before = Footprint::now(lab);
+    forget(lab, "removed");
+    lab.verb(&["snapshot", "create", "removed", "--memory", MEMORY, BUSYBOX]).expect_code(0);
+    let options = ["--memory", MEMORY, "--from-snapshot", "removed", BUSYBOX];
+    let mut command = lab.run_command(Wall::MicroVm, &options);
+    let mut child = command
+        .args(["sh", "-c", "echo up; read line; find /bin | wc -l; exit 9"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("bulkhead starts");
+    let mut output = child.stdout.take().expect("piped");
+    output.read_exact(&mut [0; 3]).expect("it says that it is up");
+    lab.verb(&["snapshot", "rm", "removed"]).expect_code(0);
+    child.stdin.take().expect("piped").write_all(b"go on\n").expect("it listens");
+    assert_eq!(wait_until(&mut child, Duration::from_secs(60)).code(), Some(9));
+    let mut said = String::new();
+    output.read_to_string(&mut said).expect("text");
+    assert!(said.trim().parse::<u32>().is_ok_and(|files| files > 10), "{said}");
+    Footprint::settles_to(lab, &before);
+}
+
+/// On the disk, but for a mebibyte: what the guest has not touched is a hole.
+fn takes_no_more_than_was_touched(lab: &Lab, memory: &Path) {
+    use std::os::unix::fs::MetadataExt;
+    const PAGE: u64 = 4096;
+    const BLOCK: u64 = 512;
+    let inspected = lab.verb(&["snapshot", "inspect", "kept"]);
+    let inspected: serde_json::Value =
+        serde_json::from_str(&inspected.expect_code(0).text()).expect("JSON");
+    let pages = inspected["memory_pages"].as_u64().expect("a number");
+    let file = fs::metadata(memory).expect("ours");
+    assert_eq!(file.len(), 72 << 20, "as much as MEMORY says");
+    let used = file.blocks() * BLOCK;
+    assert!(used <= pages * PAGE + (1 << 20), "{used} bytes of disk for {pages} pages");
+    assert!(pages * PAGE < file.len() / 2, "{pages} pages of a guest that does nothing");
 }
 
 /// In the middle of a file.

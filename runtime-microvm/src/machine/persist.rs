@@ -153,3 +153,19 @@ fn restore<D: Persist>(
 ) -> Result<(), RestoreError> {
     device.lock().unwrap_or_else(PoisonError::into_inner).restore(state)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_leaf_that_differs_is_named() {
+        let leaf = |function, eax| kvm_cpuid_entry2 { function, eax, ..Default::default() };
+        let host = [leaf(0, 1), leaf(1, 2), leaf(0x8000_0001, 3)];
+        assert_eq!(first_difference(&host, &host), None);
+        let other = [leaf(0, 1), leaf(1, 7), leaf(0x8000_0001, 8)];
+        assert_eq!(first_difference(&host, &other), Some(1));
+        assert_eq!(first_difference(&host, &host[..2]), Some(0x8000_0001));
+        assert_eq!(first_difference(&host[..1], &host), Some(1));
+    }
+}
