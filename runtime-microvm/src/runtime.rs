@@ -80,6 +80,7 @@ impl MicroVmRuntime {
                 },
             ),
             intel: flavour == KvmFlavour::Intel,
+            emulated: flavour.emulates_guest_kernel(),
             restore: None,
             prefetch: self.config.prefetch,
             resumes: false,

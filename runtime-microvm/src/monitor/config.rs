@@ -37,6 +37,8 @@ pub struct MonitorConfig {
     pub boot_timeout: Duration,
     /// The host's processors are Intel's.
     pub intel: bool,
+    /// Their KVM emulates the guest's kernel.
+    pub emulated: bool,
     /// The directory of the snapshot to go on from, instead of booting the kernel.
     pub restore: Option<PathBuf>,
     /// When its pages come.

@@ -15,6 +15,7 @@ mod raw;
 pub(crate) mod report;
 pub(crate) mod request;
 mod seccomp;
+mod slice;
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -143,7 +144,11 @@ fn run(channel: &Channel) -> Result<(), MonitorError> {
     let Machine { vcpu, io, rest } = machine;
     let filters = config.seccomp.then(seccomp::filters).transpose()?;
     let (vcpu_filter, own_filter) = filters.unzip();
-    let limits = processor::Limits { cpu: config.cpu_limit, filter: vcpu_filter };
+    let limits = processor::Limits {
+        cpu: config.cpu_limit,
+        long_slices: config.emulated,
+        filter: vcpu_filter,
+    };
     let processor = processor::start(vcpu, io, rest.ram.clone(), timeline.clone(), limits)
         .map_err(process("start the processor's thread"))?;
 

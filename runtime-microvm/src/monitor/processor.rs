@@ -13,6 +13,7 @@ use seccompiler::BpfProgram;
 
 use super::kick;
 use super::pause::Pause;
+use super::slice;
 use crate::kvm::{GuestRam, KvmError, Vcpu, VcpuState};
 use crate::machine::Io;
 use crate::throttle::{CpuLimit, Throttle};
@@ -37,11 +38,13 @@ struct Shared {
     ending: Mutex<Option<Ending>>,
 }
 
-/// What the processor's thread may not exceed.
+/// What the processor's thread may not exceed, and how it is scheduled.
 #[derive(Debug, Default)]
 pub struct Limits {
     /// Processor time.
     pub cpu: Option<CpuLimit>,
+    /// It runs for long at a time; see [`slice`].
+    pub long_slices: bool,
     /// System calls.
     pub filter: Option<BpfProgram>,
 }
@@ -98,6 +101,10 @@ impl Limits {
             .map(|limit| Throttle::start(limit, kick::signal()))
             .transpose()
             .map_err(|error| format!("no processor limit: {error}"))?;
+        if self.long_slices {
+            // Without, the guest is slower on a crowded host, and right.
+            drop(slice::lengthen());
+        }
         if let Some(filter) = &self.filter {
             seccompiler::apply_filter(filter)
                 .map_err(|error| format!("no system-call filter: {error}"))?;
