@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::kvm::{KvmError, Vcpu, VcpuState};
+use crate::kvm::{KvmError, VcpuState};
 
 /// How long one signal may take to be noticed before the next: one that arrives
 /// just before `KVM_RUN` is lost.
@@ -27,14 +27,22 @@ enum Phase {
 
 impl Pause {
     /// On the processor's thread, between two instructions: stays here if somebody has
-    /// asked for that.
-    pub fn stop_here(&self, vcpu: &Vcpu) {
+    /// asked for that. `save` takes the processor's state, these MSRs included.
+    pub fn stop_here(&self, save: impl Fn(&[u32]) -> Result<VcpuState, KvmError>) {
         let mut phase = self.lock();
-        let Phase::Asked(msr_indices) = &*phase else { return };
-        *phase = Phase::Paused(Some(Box::new(vcpu.save(msr_indices))));
-        self.changed.notify_all();
-        while !matches!(*phase, Phase::Running) {
-            phase = self.changed.wait(phase).unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match &*phase {
+                Phase::Running => return,
+                // Also if this thread has slept through its release.
+                Phase::Asked(msr_indices) => {
+                    *phase = Phase::Paused(Some(Box::new(save(msr_indices))));
+                    self.changed.notify_all();
+                }
+                Phase::Paused(_) => {
+                    let waited = self.changed.wait(phase);
+                    phase = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+            }
         }
     }
 
@@ -69,5 +77,38 @@ impl Pause {
 
     fn lock(&self) -> MutexGuard<'_, Phase> {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+
+    /// On a crowded host the processor's thread may sleep through the time between two
+    /// questions.
+    #[test]
+    fn who_asks_again_at_once_is_answered_again() {
+        let (pause, done) = (Pause::default(), AtomicBool::new(false));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    pause.stop_here(|_| Err(KvmError::TscWentBack));
+                }
+            });
+            let answered = (0..500).all(|_| {
+                let answer = pause.ask(&[], || Instant::now() < deadline);
+                if answer.is_some() {
+                    pause.release();
+                }
+                matches!(answer, Some(Err(KvmError::TscWentBack)))
+            });
+            done.store(true, Ordering::Release);
+            // Lets the thread see that, wherever it waits.
+            pause.release();
+            assert!(answered);
+        });
     }
 }

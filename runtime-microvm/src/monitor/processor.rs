@@ -75,7 +75,7 @@ pub fn start(
             Ok(mut throttle) => {
                 timeline.mark(Clock::FirstGuestInstruction);
                 vcpu_loop::run_with(&mut vcpu, &mut io, &ram, &shared.stop, |vcpu| {
-                    shared.pause.stop_here(vcpu);
+                    shared.pause.stop_here(|msr_indices| vcpu.save(msr_indices));
                     if let Some(throttle) = &mut throttle {
                         throttle.pause();
                     }
