@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bulkhead_runtime::{
-    Claim, Clock, Error, Exit, HostProcess, Instant, Isolation, Lifetime, Record, Role,
+    Claim, Clock, Error, Exit, HostProcess, Isolation, Lifetime, Record, Role,
     Sandbox, SandboxId, Signal, StateDir, StateError, Status, Stdio, Timeline, Usage,
 };
 use oci_spec::runtime::{Process, Spec};
@@ -56,6 +56,25 @@ pub(crate) struct Parts {
     pub init: bool,
 }
 
+impl Parts {
+    /// Those of a container whose workload is not known, or not ours to start.
+    pub(crate) fn without_workload(
+        state: StateDir,
+        record: Record,
+        cgroup: Option<Box<dyn Cgroup>>,
+    ) -> Self {
+        Self {
+            state,
+            record,
+            cgroup,
+            command: String::new(),
+            launch: Vec::new(),
+            timeline: Timeline::default(),
+            init: false,
+        }
+    }
+}
+
 impl Container {
     /// A container of which only the record exists.
     pub(crate) fn new(parts: Parts) -> Result<Self, Error> {
@@ -90,15 +109,7 @@ impl Container {
         };
         let cgroup = Layout::detect().ok().map(|layout| cgroup::at(&layout, &path));
         let workload = record.pid.and_then(Workload::open);
-        let mut container = Self::new(Parts {
-            state,
-            record,
-            cgroup,
-            command: String::new(),
-            launch: Vec::new(),
-            timeline: Timeline::default(),
-            init: false,
-        })?;
+        let mut container = Self::new(Parts::without_workload(state, record, cgroup))?;
         container.owned = false;
         // The number may belong to another process by now: it is ours only while
         // it is in the container's cgroup.
@@ -168,10 +179,6 @@ impl Container {
         Ok(())
     }
 
-    pub(crate) fn mark(&mut self, clock: Clock, instant: Instant) {
-        self.timeline.mark_at(clock, instant);
-    }
-
     pub(crate) fn adopt(&mut self, child: Child) -> &Child {
         self.child.insert(child)
     }
@@ -181,8 +188,12 @@ impl Container {
         self.child.as_ref().ok_or(ContainerError::Died)?.ready(setup)
     }
 
-    /// The container is complete and waits for its start.
-    pub(crate) fn mark_created(&mut self) -> Result<(), Error> {
+    /// Waits for the child to have taken the steps of `setup`: the container is
+    /// complete then and waits for its start. `step` is what the caller is doing.
+    pub(crate) fn set_up(&mut self, setup: &[Step], step: &'static str) -> Result<(), Error> {
+        let ready = self.ready(setup).map_err(wall(step))?;
+        self.timeline.mark_at(Clock::RootfsReady, ready.rootfs);
+        self.timeline.mark_at(Clock::SandboxCreated, ready.created);
         self.note(Status::Created);
         // Only its creator can start it. While the creator is bound to live as
         // long, the record has nothing to add until it does.

@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use bulkhead_runtime::{
-    Clock, Create, Error, Isolation, Lifetime, Record, SandboxId, StateDir, Timeline,
-};
+use bulkhead_runtime::{Create, Error, Isolation, Record, SandboxId, StateDir, Timeline};
 use oci_spec::runtime::{LinuxResources, Spec};
 
 use crate::cgroup::{self, Cgroup, Entry, Layout};
@@ -22,12 +20,8 @@ const STEP: &str = "creating the container";
 /// the half-built [`Container`] takes back what it has when it is dropped.
 pub(crate) fn create(root: &Path, request: Create<'_>) -> Result<Container, Error> {
     let spec = &request.bundle.spec;
-    let setting = Setting {
-        scratch: &root.join(request.id),
-        privileged: rustix::process::geteuid().is_root(),
-        attached: request.lifetime == Lifetime::Attached,
-        init: request.init,
-    };
+    let scratch = root.join(request.id);
+    let setting = Setting::of(&scratch, &request);
     // Nothing exists yet while this can still refuse.
     let mut plan = Plan::new(request.bundle, setting).map_err(wall(STEP))?;
     let cgroup = find_cgroup(spec, request.id).map_err(wall(STEP))?;
@@ -48,23 +42,13 @@ pub(crate) fn create(root: &Path, request: Create<'_>) -> Result<Container, Erro
     let entry = enter_cgroup(&mut container, spec).map_err(wall(STEP))?;
     add_cgroup_steps(&mut plan, entry.as_ref());
 
-    let recipe = Recipe {
-        clone_flags: plan.clone_flags,
-        setup: &plan.setup,
-        launch: &plan.launch,
-        command: &plan.command,
-        duty: if request.init { Duty::Init } else { Duty::Workload },
-        entry: entry.as_ref(),
-    };
+    let recipe = Recipe::of(&plan, Duty::first(request.init), entry.as_ref());
     let child = spawn::spawn(&recipe, request.stdio).map_err(wall(STEP))?;
     let child = container.adopt(child);
     if plan.namespaces.user {
         child.map(&plan.mappings).map_err(wall(STEP))?;
     }
-    let ready = child.ready(&plan.setup).map_err(wall(STEP))?;
-    container.mark(Clock::RootfsReady, ready.rootfs);
-    container.mark(Clock::SandboxCreated, ready.created);
-    container.mark_created()?;
+    container.set_up(&plan.setup, STEP)?;
     Ok(container)
 }
 
@@ -113,10 +97,14 @@ pub(crate) fn enter_cgroup(
 /// The child joins first, so that all it makes is counted as the container's;
 /// the cgroup namespace begins at the cgroup its maker is in.
 pub(crate) fn add_cgroup_steps(plan: &mut Plan, entry: Option<&Entry>) {
-    let mut first: Vec<Step> =
-        entry.into_iter().flat_map(Entry::tasks).map(Step::JoinCgroup).collect();
+    let mut first = joining(entry);
     if plan.namespaces.cgroup {
         first.push(Step::Unshare(libc::CLONE_NEWCGROUP));
     }
     plan.setup.splice(0..0, first);
+}
+
+/// How a child joins a cgroup that it is not cloned into.
+pub(crate) fn joining(entry: Option<&Entry>) -> Vec<Step> {
+    entry.into_iter().flat_map(Entry::tasks).map(Step::JoinCgroup).collect()
 }

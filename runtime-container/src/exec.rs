@@ -12,6 +12,7 @@ use oci_spec::runtime::{LinuxNamespaceType as Kind, Process, Spec};
 
 use crate::cgroup::{Cgroup, Entry};
 use crate::child::Duty;
+use crate::create::joining;
 use crate::error::{ContainerError, wall};
 use crate::plan;
 use crate::spawn::{self, Child, Recipe};
@@ -91,8 +92,7 @@ fn inherit(process: &Process, spec: &Spec) -> Process {
 /// Into the container, in one call where namespaces are concerned. The pid
 /// namespace is that of the parent's choosing already.
 fn join_steps(entry: Option<&Entry>, target: i32, spec: &Spec) -> Vec<Step> {
-    let mut steps: Vec<Step> =
-        entry.into_iter().flat_map(Entry::tasks).map(Step::JoinCgroup).collect();
+    let mut steps = joining(entry);
     let listed = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
     let mut kinds = 0;
     for namespace in listed.into_iter().flatten() {

@@ -15,15 +15,15 @@ use std::path::Path;
 
 use bulkhead_runtime::pool::{Claim, Offer, Pool, PoolKey};
 use bulkhead_runtime::{
-    Clock, Create, Error, Isolation, Lifetime, Prepare, Record, Signal, StateDir, StateError,
-    Stdio, Timeline,
+    Create, Error, Isolation, Lifetime, Prepare, Record, Signal, StateDir, StateError, Stdio,
+    Timeline,
 };
 use rustix::io::fcntl_dupfd_cloexec;
 
 use crate::cgroup::{Cgroup, Entry};
 use crate::child::Duty;
 use crate::container::{Container, Parts};
-use crate::create::{add_cgroup_steps, command_name, enter_cgroup, find_cgroup};
+use crate::create::{add_cgroup_steps, command_name, enter_cgroup, find_cgroup, joining};
 use crate::error::{ContainerError, wall};
 use crate::plan::{Namespaces, Part, Plan, Setting};
 use crate::spawn::{self, Recipe};
@@ -53,15 +53,7 @@ pub(crate) fn prepare(root: &Path, request: &Prepare<'_>) -> Result<(), Error> {
     // It dies with its owner, who is the keeper.
     let record = Record::creating(id, Isolation::Container, Lifetime::Attached);
     let state = StateDir::create(root, &record)?;
-    let mut container = Container::new(Parts {
-        state,
-        record,
-        cgroup,
-        command: String::new(),
-        launch: Vec::new(),
-        timeline: Timeline::default(),
-        init: false,
-    })?;
+    let mut container = Container::new(Parts::without_workload(state, record, cgroup))?;
     Pool::mark(&passage, container.state(), &key)?;
     container.store_spec(spec)?;
     let entry = enter_cgroup(&mut container, spec).map_err(wall(PREPARING))?;
@@ -69,14 +61,7 @@ pub(crate) fn prepare(root: &Path, request: &Prepare<'_>) -> Result<(), Error> {
 
     let kept = kept(container.state(), held).map_err(wall(PREPARING))?;
     let numbers: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).collect();
-    let recipe = Recipe {
-        clone_flags: plan.clone_flags,
-        setup: &plan.setup,
-        launch: &[],
-        command: &plan.command,
-        duty: Duty::Keeper(&numbers),
-        entry: entry.as_ref(),
-    };
+    let recipe = Recipe::of(&plan, Duty::Keeper(&numbers), entry.as_ref());
     let stdio = Stdio::null().map_err(ContainerError::io("open /dev/null"));
     let stdio = stdio.map_err(wall(PREPARING))?;
     let child = spawn::spawn(&recipe, stdio).map_err(wall(PREPARING))?;
@@ -110,12 +95,8 @@ pub(crate) fn complete(
         PoolKey::of(Isolation::Container, request.bundle).ok().as_ref(),
         "the prepared container is another one than was asked for"
     );
-    let setting = Setting {
-        scratch: &root.join(request.id),
-        privileged: rustix::process::geteuid().is_root(),
-        attached: request.lifetime == Lifetime::Attached,
-        init: request.init,
-    };
+    let scratch = root.join(request.id);
+    let setting = Setting::of(&scratch, &request);
     let mut plan = Plan::part(request.bundle, setting, Part::Rest).map_err(wall(COMPLETING))?;
     let mut container = Container::new(Parts {
         state: claim.open()?,
@@ -130,8 +111,7 @@ pub(crate) fn complete(
     plan.enter(keeper.steps());
     let entry = container.cgroup().map(Cgroup::entry).transpose();
     let entry = entry.map_err(ContainerError::from).map_err(wall(COMPLETING))?;
-    let joining = entry.iter().flat_map(Entry::tasks).map(Step::JoinCgroup);
-    plan.setup.splice(0..0, joining.collect::<Vec<_>>());
+    plan.setup.splice(0..0, joining(entry.as_ref()));
 
     keeper.kill()?;
     if matches!(entry, Some(Entry::Clone(_))) {
@@ -139,23 +119,13 @@ pub(crate) fn complete(
         // place under a limit of processes.
         keeper.wait_for_end()?;
     }
-    let recipe = Recipe {
-        clone_flags: plan.clone_flags,
-        setup: &plan.setup,
-        launch: &plan.launch,
-        command: &plan.command,
-        duty: if request.init { Duty::Init } else { Duty::Workload },
-        entry: entry.as_ref(),
-    };
+    let recipe = Recipe::of(&plan, Duty::first(request.init), entry.as_ref());
     let child = spawn::spawn(&recipe, request.stdio).map_err(wall(COMPLETING))?;
     container.adopt(child);
     // While the child sets itself up.
     container.take_over(claim)?;
     container.store_spec(spec)?;
-    let ready = container.ready(&plan.setup).map_err(wall(COMPLETING))?;
-    container.mark(Clock::RootfsReady, ready.rootfs);
-    container.mark(Clock::SandboxCreated, ready.created);
-    container.mark_created()?;
+    container.set_up(&plan.setup, COMPLETING)?;
     keeper.wait_for_end()?;
     Ok(container)
 }

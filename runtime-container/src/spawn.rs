@@ -15,7 +15,7 @@ use crate::cgroup::Entry;
 use crate::child::{self, Command, Duty, Script};
 use crate::error::{ContainerError, wall};
 use crate::message::{Message, Order};
-use crate::plan::Mappings;
+use crate::plan::{Mappings, Plan};
 use crate::step::Step;
 use crate::sys;
 use crate::workload::Workload;
@@ -29,6 +29,20 @@ pub(crate) struct Recipe<'a> {
     pub command: &'a Command,
     pub duty: Duty<'a>,
     pub entry: Option<&'a Entry>,
+}
+
+impl<'a> Recipe<'a> {
+    /// For what `plan` says.
+    pub(crate) fn of(plan: &'a Plan, duty: Duty<'a>, entry: Option<&'a Entry>) -> Self {
+        Self {
+            clone_flags: plan.clone_flags,
+            setup: &plan.setup,
+            launch: &plan.launch,
+            command: &plan.command,
+            duty,
+            entry,
+        }
+    }
 }
 
 /// A process of a container and, until it has become the workload, our end of

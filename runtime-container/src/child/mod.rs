@@ -56,6 +56,13 @@ pub(crate) enum Duty<'a> {
     Keeper(&'a [RawFd]),
 }
 
+impl Duty<'_> {
+    /// The duty of a container's first process, with our init as it or without.
+    pub(crate) fn first(init: bool) -> Self {
+        if init { Self::Init } else { Self::Workload }
+    }
+}
+
 /// What is executed, ready for the kernel.
 #[derive(Debug)]
 pub(crate) struct Command {

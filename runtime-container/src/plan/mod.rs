@@ -17,7 +17,7 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use bulkhead_runtime::{Bundle, BundleError};
+use bulkhead_runtime::{Bundle, BundleError, Create, Lifetime};
 use oci_spec::runtime::{LinuxIdMapping, Process, Spec};
 
 use crate::child::Command;
@@ -116,6 +116,18 @@ pub(crate) struct Setting<'a> {
     pub init: bool,
 }
 
+impl<'a> Setting<'a> {
+    /// Where the container that `request` asks for is made.
+    pub(crate) fn of(scratch: &'a Path, request: &Create<'_>) -> Self {
+        Self {
+            scratch,
+            privileged: rustix::process::geteuid().is_root(),
+            attached: request.lifetime == Lifetime::Attached,
+            init: request.init,
+        }
+    }
+}
+
 impl Plan {
     /// Has the child enter what was made ahead, before anything else of the tree.
     pub(crate) fn enter(&mut self, entered: impl IntoIterator<Item = Step>) {
@@ -151,7 +163,12 @@ impl Plan {
             Part::Ahead => namespaces.clone_flags & !namespaces::PID,
             Part::Rest => namespaces::PID,
         };
-        let launch = process::launch(process, linux.seccomp().as_ref(), setting)?;
+        let launch = match part {
+            Part::Ahead => Vec::new(),
+            Part::Whole | Part::Rest => {
+                process::launch(process, linux.seccomp().as_ref(), setting)?
+            }
+        };
         let command = process::command(process)?;
         Ok(Self { clone_flags, namespaces, mappings, setup, launch, command, held })
     }
