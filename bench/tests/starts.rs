@@ -38,7 +38,7 @@ impl Pooled {
     }
 
     fn key(&self, bundle: &Bundle) -> PoolKey {
-        PoolKey::of(self.isolation(), bundle).unwrap()
+        PoolKey::of(self.isolation(), bundle, "").unwrap()
     }
 
     fn left(&self) -> usize {
@@ -84,8 +84,10 @@ impl Runtime for Pooled {
 
     fn complete(&self, claim: Claim, request: Create<'_>) -> Result<Box<dyn Sandbox>, Error> {
         let mut dir = claim.open()?;
-        self.keepers.lock().unwrap().clear();
-        claim.take_over(&mut dir)?;
+        let mut keeper = self.keepers.lock().unwrap().pop().unwrap();
+        let lock = keeper.lock().unwrap().try_clone().unwrap();
+        keeper.hand_over();
+        claim.take_over(&mut dir, lock)?;
         dir.remove()?;
         let id = request.id.clone();
         if self.works { NativeRuntime.create(request) } else { Err(Error::NotRunning { id }) }

@@ -116,6 +116,20 @@ impl Context {
         })
     }
 
+    /// The same for sandboxes that do not start cold: microVMs begin at templates.
+    pub fn warm_runtime(
+        &self,
+        isolation: Isolation,
+        guest: Guest<'_>,
+    ) -> Result<Box<dyn Runtime>, Failure> {
+        match isolation {
+            Isolation::MicroVm => {
+                Ok(Box::new(self.microvm_from(guest, StartFrom::Template(self.templates()))?))
+            }
+            other => self.runtime(other, guest),
+        }
+    }
+
     /// Both walls.
     pub fn walls(&self) -> Result<[Box<dyn Runtime>; 2], Failure> {
         Ok([Box::new(self.container()), Box::new(self.microvm(Guest::default())?)])

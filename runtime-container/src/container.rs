@@ -6,16 +6,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use bulkhead_runtime::{
-    Claim, Clock, Error, Exit, HostProcess, Isolation, Lifetime, Record, Role,
-    Sandbox, SandboxId, Signal, StateDir, StateError, Status, Stdio, Timeline, Usage,
+    Claim, Clock, Error, Exit, HostProcess, Isolation, Lifetime, Record, Role, Sandbox,
+    SandboxId, Signal, StateDir, StateError, Status, Stdio, Timeline, Usage,
 };
 use oci_spec::runtime::{Process, Spec};
 
 use crate::cgroup::{self, Cgroup, Layout};
 use crate::error::{ContainerError, wall};
 use crate::exec;
+use crate::plan::Step;
 use crate::spawn::{Child, Ready};
-use crate::step::Step;
 use crate::workload::Workload;
 
 /// The bundle's configuration, beside the record: what `exec` from another
@@ -34,6 +34,8 @@ pub(crate) struct Container {
     timeline: Timeline,
     init: bool,
     exit: Option<Exit>,
+    /// The process that is the parent of the workload, for a container from the pool.
+    keeper: Option<i32>,
     /// Polls readable, as every file does: there is nothing to wait for in a
     /// container that has no process.
     directory: File,
@@ -92,6 +94,7 @@ impl Container {
             timeline: parts.timeline,
             init: parts.init,
             exit: None,
+            keeper: None,
             // Until it is complete, whatever its lifetime.
             owned: true,
             released: false,
@@ -161,9 +164,15 @@ impl Container {
         &self.state
     }
 
-    /// Owns what was the prepared sandbox `claim`.
-    pub(crate) fn take_over(&mut self, claim: Claim) -> Result<(), Error> {
-        Ok(claim.take_over(&mut self.state)?)
+    /// Owns what was the prepared sandbox `claim`, having got its `lock` from `keeper`.
+    pub(crate) fn take_over(
+        &mut self,
+        claim: Claim,
+        lock: File,
+        keeper: i32,
+    ) -> Result<(), Error> {
+        self.keeper = Some(keeper);
+        Ok(claim.take_over(&mut self.state, lock)?)
     }
 
     /// Notes that it waits for whoever will complete it, and leaves it.
@@ -282,7 +291,10 @@ impl Sandbox for Container {
         };
         let init = self.child.as_ref().filter(|_| self.init).map(|child| child.workload.pid);
         let role = |pid| if Some(pid) == init { Role::Helper } else { Role::Workload };
-        Ok(pids.into_iter().map(|pid| HostProcess { pid, role: role(pid) }).collect())
+        let keeper = self.keeper.filter(|_| self.exit.is_none());
+        let keeper = keeper.map(|pid| HostProcess { pid, role: Role::Helper });
+        let inside = pids.into_iter().map(|pid| HostProcess { pid, role: role(pid) });
+        Ok(inside.chain(keeper).collect())
     }
 
     fn timeline(&self) -> Timeline {

@@ -6,12 +6,10 @@ use bulkhead_runtime::{Create, Error, Isolation, Record, SandboxId, StateDir, Ti
 use oci_spec::runtime::{LinuxResources, Spec};
 
 use crate::cgroup::{self, Cgroup, Entry, Layout};
-use crate::child::Duty;
 use crate::container::{Container, Parts};
 use crate::error::{ContainerError, wall};
-use crate::plan::{Plan, Setting};
+use crate::plan::{Plan, Setting, Step};
 use crate::spawn::{self, Recipe};
-use crate::step::Step;
 
 /// What the caller was told to be doing when it failed.
 const STEP: &str = "creating the container";
@@ -42,7 +40,7 @@ pub(crate) fn create(root: &Path, request: Create<'_>) -> Result<Container, Erro
     let entry = enter_cgroup(&mut container, spec).map_err(wall(STEP))?;
     add_cgroup_steps(&mut plan, entry.as_ref());
 
-    let recipe = Recipe::of(&plan, Duty::first(request.init), entry.as_ref());
+    let recipe = Recipe::first(&plan, request.init, entry.as_ref());
     let child = spawn::spawn(&recipe, request.stdio).map_err(wall(STEP))?;
     let child = container.adopt(child);
     if plan.namespaces.user {

@@ -32,6 +32,9 @@ pub enum ContainerError {
     /// The child died before it could say what was wrong.
     #[error("the container's first process died before it was set up")]
     Died,
+    /// A step that should have been taken when the container was prepared.
+    #[error("something is left to do that a prepared container cannot be told")]
+    NotLeft,
     /// The limits of the spec cannot be enforced.
     #[error(
         "limits are asked for and cgroups cannot be used (run as root, or delegate a cgroup)"

@@ -11,12 +11,11 @@ use bulkhead_runtime::{
 use oci_spec::runtime::{LinuxNamespaceType as Kind, Process, Spec};
 
 use crate::cgroup::{Cgroup, Entry};
-use crate::child::Duty;
+use crate::child::{Launch, Then};
 use crate::create::joining;
 use crate::error::{ContainerError, wall};
-use crate::plan;
+use crate::plan::{self, Step};
 use crate::spawn::{self, Child, Recipe};
-use crate::step::Step;
 use crate::sys;
 use crate::workload::Workload;
 
@@ -49,14 +48,8 @@ pub(crate) fn exec(
     let entry = cgroup.map(Cgroup::entry).transpose().map_err(wall(STEP))?;
     let target = workload.event_fd();
     let setup = join_steps(entry.as_ref(), target.as_raw_fd(), spec);
-    let recipe = Recipe {
-        clone_flags: 0,
-        setup: &setup,
-        launch: &launch,
-        command: &command,
-        duty: Duty::Workload,
-        entry: entry.as_ref(),
-    };
+    let then = Then::Launch(Launch { steps: &launch, command: &command, init: false });
+    let recipe = Recipe { clone_flags: 0, setup: &setup, then, entry: entry.as_ref() };
     let mut child =
         in_pid_namespace(target, || spawn::spawn(&recipe, stdio)).map_err(wall(STEP))?;
     let described: Vec<String> = launch.iter().map(ToString::to_string).collect();

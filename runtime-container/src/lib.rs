@@ -13,9 +13,10 @@
 //! - `cgroup/` limits and counts, on both cgroup versions;
 //! - `seccomp/` compiles system call filters;
 //! - `container` is the sandbox its owner holds;
-//! - `prepared` makes all of a container but its process ahead of the request.
+//! - `prepared` makes all of a container but its command ahead of the request.
 //!
-//! No process of ours stays beside the workload, and no mount is ever made in
+//! No process of ours stays beside the workload, but for the parent of one that was
+//! prepared ahead, and no mount is ever made in
 //! the host's namespace. This crate knows nothing about images, benchmarks or
 //! virtual machines.
 //!
@@ -39,12 +40,14 @@
 #![deny(missing_docs)]
 
 mod availability;
+mod brief;
 mod cgroup;
 mod child;
 mod container;
 mod create;
 mod error;
 mod exec;
+mod inherit;
 mod message;
 mod plan;
 mod prepared;

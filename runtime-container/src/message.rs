@@ -4,9 +4,9 @@
 //! Success of `execve` is the end of the conversation: the child's end is
 //! close-on-exec, so the parent reads end-of-file.
 
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use bulkhead_runtime::Instant;
+use bulkhead_runtime::{Instant, Lifetime};
 
 use crate::sys::{self, Errno};
 
@@ -21,6 +21,8 @@ pub(crate) enum Message {
     LaunchFailed { step: usize, errno: i32 },
     /// The command could not be executed.
     ExecFailed { errno: i32 },
+    /// The child itself could not be made.
+    NotMade { errno: i32 },
 }
 
 /// What the parent tells the child.
@@ -45,6 +47,7 @@ impl Message {
                 (2, step as u64, u64::from(errno.cast_unsigned()))
             }
             Self::ExecFailed { errno } => (3, 0, u64::from(errno.cast_unsigned())),
+            Self::NotMade { errno } => (4, 0, u64::from(errno.cast_unsigned())),
         };
         let mut bytes = [0; LENGTH];
         bytes[..8].copy_from_slice(&tag.to_ne_bytes());
@@ -69,6 +72,7 @@ impl Message {
             1 => Self::SetupFailed { step, errno: errno? },
             2 => Self::LaunchFailed { step, errno: errno? },
             3 => Self::ExecFailed { errno: errno? },
+            4 => Self::NotMade { errno: errno? },
             _ => return None,
         })
     }
@@ -123,6 +127,72 @@ impl Order {
     }
 }
 
+/// What the keeper of a container tells whoever takes it, beside the descriptors of
+/// the conversation with its first process, of its lock, and of that process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The container's first process.
+    pub pid: i32,
+    /// The keeper.
+    pub keeper: i32,
+}
+
+impl Taken {
+    /// Sends it; only raw system calls.
+    pub(crate) fn send(self, socket: RawFd, fds: [RawFd; 3]) -> Result<(), Errno> {
+        let mut bytes = [0; 8];
+        bytes[..4].copy_from_slice(&self.pid.to_ne_bytes());
+        bytes[4..].copy_from_slice(&self.keeper.to_ne_bytes());
+        sys::send_with(socket, &bytes, &fds)
+    }
+
+    /// Waits for it; `None` when the keeper is gone.
+    pub(crate) fn receive(socket: &OwnedFd) -> Result<Option<(Self, [OwnedFd; 3])>, Errno> {
+        let mut bytes = [0; 8];
+        let (len, fds) = match sys::receive_with(socket.as_raw_fd(), &mut bytes) {
+            Err(Errno(libc::ECONNRESET)) => return Ok(None),
+            other => other?,
+        };
+        // SAFETY: the kernel has just made these for us.
+        let [conversation, lock, process, _] =
+            fds.map(|fd| if fd < 0 { None } else { Some(unsafe { OwnedFd::from_raw_fd(fd) }) });
+        let [low, high] = [0, 4].map(|at| {
+            let mut number = [0; 4];
+            number.copy_from_slice(&bytes[at..at + 4]);
+            i32::from_ne_bytes(number)
+        });
+        match (len, conversation, lock, process) {
+            (0, ..) => Ok(None),
+            (8, Some(conversation), Some(lock), Some(process)) => {
+                let taken = Self { pid: low, keeper: high };
+                Ok(Some((taken, [conversation, lock, process])))
+            }
+            _ => Err(Errno(libc::EPROTO)),
+        }
+    }
+}
+
+/// Tells a keeper how long the container is to live.
+pub(crate) fn send_lifetime(socket: RawFd, lifetime: Lifetime) -> Result<(), Errno> {
+    let byte = match lifetime {
+        Lifetime::Attached => b'a',
+        Lifetime::Detached => b'd',
+    };
+    sys::send(socket, &[byte]).map(drop)
+}
+
+/// Waits for [`send_lifetime`]; only raw system calls.
+pub(crate) fn receive_lifetime(socket: RawFd) -> Result<Lifetime, Errno> {
+    let mut byte = [0];
+    sys::read(socket, &mut byte)?;
+    match byte[0] {
+        b'a' => Ok(Lifetime::Attached),
+        b'd' => Ok(Lifetime::Detached),
+        // Zero: the caller is gone.
+        _ => Err(Errno(libc::EPIPE)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +204,7 @@ mod tests {
             Message::SetupFailed { step: 3, errno: libc::EPERM },
             Message::LaunchFailed { step: 0, errno: libc::EINVAL },
             Message::ExecFailed { errno: libc::ENOENT },
+            Message::NotMade { errno: libc::EAGAIN },
         ];
         for message in all {
             assert_eq!(Message::decode(message.encode()), Some(message));

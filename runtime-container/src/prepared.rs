@@ -1,38 +1,48 @@
-//! Containers made ahead: everything but the process.
+//! Containers made ahead: everything but the command.
 //!
-//! A prepared container is its cgroup and its namespaces, the tree mounted in them,
-//! held by a keeper: a process of ours that waits to be killed. To complete it, a
-//! child is made in a new pid namespace, which enters the others, mounts what shows
-//! its pid namespace, and goes on as any other child does. It is PID 1 and the
-//! child of whoever completes it, as if the container had been made at once.
-//!
-//! The pid namespace cannot be made ahead: its first process is the workload, and
-//! only a parent learns how that ended.
+//! A prepared container is complete: its cgroup, its namespaces, its tree, and its
+//! first process, which waits to be told what to become. That process is the child of
+//! a keeper (`child::keeper`), the only one who learns how it ended, and who therefore
+//! stays. To complete the container, its keeper is called and hands over what belongs
+//! to it; the process is told the rest and goes on as any other child does.
 
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use bulkhead_runtime::pool::{Claim, Offer, Pool, PoolKey};
 use bulkhead_runtime::{
-    Create, Error, Isolation, Lifetime, Prepare, Record, Signal, StateDir, StateError, Stdio,
-    Timeline,
+    Bundle, BundleError, Create, Error, Isolation, Lifetime, Prepare, Record, StateDir,
+    StateError, Timeline,
 };
+use rustix::fs::{Mode, OFlags, fchmod, open};
 use rustix::io::fcntl_dupfd_cloexec;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
 
-use crate::cgroup::{Cgroup, Entry};
-use crate::child::Duty;
+use crate::brief;
+use crate::cgroup::Cgroup;
+use crate::child::Then;
 use crate::container::{Container, Parts};
-use crate::create::{add_cgroup_steps, command_name, enter_cgroup, find_cgroup, joining};
+use crate::create::{add_cgroup_steps, command_name, enter_cgroup, find_cgroup};
 use crate::error::{ContainerError, wall};
-use crate::plan::{Namespaces, Part, Plan, Setting};
-use crate::spawn::{self, Recipe};
-use crate::step::Step;
+use crate::inherit;
+use crate::message::{Taken, send_lifetime};
+use crate::plan::{Part, Plan, Setting};
+use crate::spawn::{self, Child, Recipe};
 use crate::workload::Workload;
 
 /// What the caller was told to be doing when it failed.
 const PREPARING: &str = "preparing a container";
 const COMPLETING: &str = "completing a prepared container";
+
+/// In the directory of a prepared container: the socket of its keeper.
+const KEEPER: &str = "keeper";
+
+/// The key under which a container of `bundle` is offered.
+pub(crate) fn key(bundle: &Bundle) -> Result<PoolKey, BundleError> {
+    PoolKey::of(Isolation::Container, bundle, brief::FORMAT)
+}
 
 /// Makes a container up to its process and leaves it in the pool under `root`. On
 /// failure nothing of it remains.
@@ -47,7 +57,7 @@ pub(crate) fn prepare(root: &Path, request: &Prepare<'_>) -> Result<(), Error> {
     };
     let mut plan = Plan::part(bundle, setting, Part::Ahead).map_err(wall(PREPARING))?;
     let cgroup = find_cgroup(spec, id).map_err(wall(PREPARING))?;
-    let (pool, key) = (Pool::at(root), PoolKey::of(Isolation::Container, bundle)?);
+    let (pool, key) = (Pool::at(root), key(bundle)?);
 
     let passage = pool.enter()?;
     // It dies with its owner, who is the keeper.
@@ -59,28 +69,68 @@ pub(crate) fn prepare(root: &Path, request: &Prepare<'_>) -> Result<(), Error> {
     let entry = enter_cgroup(&mut container, spec).map_err(wall(PREPARING))?;
     add_cgroup_steps(&mut plan, entry.as_ref());
 
-    let kept = kept(container.state(), held).map_err(wall(PREPARING))?;
-    let numbers: Vec<RawFd> = kept.iter().map(AsRawFd::as_raw_fd).collect();
-    let recipe = Recipe::of(&plan, Duty::Keeper(&numbers), entry.as_ref());
-    let stdio = Stdio::null().map_err(ContainerError::io("open /dev/null"));
-    let stdio = stdio.map_err(wall(PREPARING))?;
-    let child = spawn::spawn(&recipe, stdio).map_err(wall(PREPARING))?;
-    container.adopt(child).ready(&plan.setup).map_err(wall(PREPARING))?;
+    let recipe = Recipe {
+        clone_flags: plan.namespaces.clone_flags,
+        setup: &plan.setup,
+        then: Then::Wait,
+        entry: entry.as_ref(),
+    };
+    let first = keep(&recipe, container.state(), held)
+        .and_then(|()| find_first(container.cgroup()))
+        .map_err(wall(PREPARING))?;
+    container.adopt(Child::found(first));
     let offer = Offer::now(id, Isolation::Container, image);
     container.leave_prepared(|| pool.offer(&passage, &key, &offer))
 }
 
-/// Copies of the descriptors a keeper keeps: the lock, which makes it the owner, and
-/// those `held` for the caller. In ascending order, above the standard streams.
-fn kept(state: &StateDir, held: &[BorrowedFd<'_>]) -> Result<Vec<OwnedFd>, ContainerError> {
-    let lock = state.lock().into_iter().map(AsFd::as_fd);
-    let mut kept: Vec<OwnedFd> = lock
-        .chain(held.iter().copied())
-        .map(|fd| fcntl_dupfd_cloexec(fd, 3))
-        .collect::<Result<_, _>>()
-        .map_err(|errno| ContainerError::io("duplicate a descriptor")(errno.into()))?;
-    kept.sort_by_key(AsRawFd::as_raw_fd);
-    Ok(kept)
+/// Has a keeper make the first process and waits for that to be set up.
+fn keep(
+    recipe: &Recipe<'_>,
+    state: &StateDir,
+    held: &[BorrowedFd<'_>],
+) -> Result<(), ContainerError> {
+    // Whoever called for the container could have been given it otherwise.
+    let listener = keepers_socket(state, |socket, address| {
+        fchmod(socket, Mode::RUSR | Mode::WUSR)?;
+        bind(socket, address)?;
+        listen(socket, 1)
+    })?;
+    let listener = spawn::above_streams(listener)?;
+    let lock = state.lock().ok_or(ContainerError::Died)?;
+    let lock = duplicate(lock.as_fd())?;
+    let held = held.iter().copied().map(duplicate).collect::<Result<Vec<_>, _>>()?;
+    let conversation = spawn::spawn_kept(recipe, &listener, &lock, &held)?;
+    spawn::ready(conversation.as_raw_fd(), recipe.setup).map(drop)
+}
+
+/// A copy above the standard streams.
+fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, ContainerError> {
+    fcntl_dupfd_cloexec(fd, 3)
+        .map_err(|errno| ContainerError::io("duplicate a descriptor")(errno.into()))
+}
+
+/// A socket for conversations with the keeper of the sandbox in `state`, put to `use_`
+/// with its address.
+fn keepers_socket(
+    state: &StateDir,
+    use_: impl FnOnce(&OwnedFd, &SocketAddrUnix) -> rustix::io::Result<()>,
+) -> Result<OwnedFd, ContainerError> {
+    // By way of the directory's descriptor: an address has 108 bytes.
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let made = open(state.path(), flags, Mode::empty()).and_then(|directory| {
+        let path = format!("/proc/self/fd/{}/{KEEPER}", directory.as_raw_fd());
+        let flags = SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        use_(&socket, &SocketAddrUnix::new(path)?)?;
+        Ok(socket)
+    });
+    made.map_err(|errno| ContainerError::io("talk to the container's keeper")(errno.into()))
+}
+
+/// The only process of a prepared container.
+fn find_first(cgroup: Option<&dyn Cgroup>) -> Result<Workload, ContainerError> {
+    let inside = cgroup.map(Cgroup::processes).transpose()?.unwrap_or_default();
+    inside.first().and_then(|pid| Workload::open(*pid)).ok_or(ContainerError::Died)
 }
 
 /// Makes the container `request` asks for of the prepared one that was taken.
@@ -89,17 +139,26 @@ pub(crate) fn complete(
     claim: Claim,
     request: Create<'_>,
 ) -> Result<Container, Error> {
-    let spec = &request.bundle.spec;
     debug_assert_eq!(
         Some(claim.key()),
-        PoolKey::of(Isolation::Container, request.bundle).ok().as_ref(),
+        key(request.bundle).ok().as_ref(),
         "the prepared container is another one than was asked for"
     );
+    let state = claim.open()?;
+    let lost = || StateError::Lost(request.id.clone());
+    // It answers while we plan.
+    let call = keepers_socket(&state, |socket, address| connect(socket, address));
+    let call = call.map_err(|_| lost())?;
+    send_lifetime(call.as_raw_fd(), request.lifetime).map_err(|_| lost())?;
+
+    let spec = &request.bundle.spec;
     let scratch = root.join(request.id);
     let setting = Setting::of(&scratch, &request);
-    let mut plan = Plan::part(request.bundle, setting, Part::Rest).map_err(wall(COMPLETING))?;
+    let plan = Plan::part(request.bundle, setting, Part::Rest).map_err(wall(COMPLETING))?;
+    let brief = brief::write(&plan, request.init).ok_or(ContainerError::NotLeft);
+    let brief = brief.map_err(wall(COMPLETING))?;
     let mut container = Container::new(Parts {
-        state: claim.open()?,
+        state,
         record: Record::creating(request.id, Isolation::Container, request.lifetime),
         cgroup: find_cgroup(spec, request.id).map_err(wall(COMPLETING))?,
         command: command_name(spec),
@@ -107,75 +166,18 @@ pub(crate) fn complete(
         timeline: Timeline::starting_at(request.requested),
         init: request.init,
     })?;
-    let keeper = Keeper::find(&container, &plan.namespaces)?;
-    plan.enter(keeper.steps());
-    let entry = container.cgroup().map(Cgroup::entry).transpose();
-    let entry = entry.map_err(ContainerError::from).map_err(wall(COMPLETING))?;
-    plan.setup.splice(0..0, joining(entry.as_ref()));
-
-    keeper.kill()?;
-    if matches!(entry, Some(Entry::Clone(_))) {
-        // Unlike one who joins, a clone is refused when the keeper takes up the last
-        // place under a limit of processes.
-        keeper.wait_for_end()?;
-    }
-    let recipe = Recipe::of(&plan, Duty::first(request.init), entry.as_ref());
-    let child = spawn::spawn(&recipe, request.stdio).map_err(wall(COMPLETING))?;
-    container.adopt(child);
+    let taken = Taken::receive(&call).ok().flatten().ok_or_else(lost)?;
+    let (Taken { pid, keeper }, [conversation, lock, process]) = taken;
+    container.take_over(claim, lock.into(), keeper)?;
+    inherit::give(pid, spec.process().as_ref())
+        .map_err(ContainerError::io("give the container what its creator has"))
+        .map_err(wall(COMPLETING))?;
+    brief::send(&conversation, &brief, &request.stdio).map_err(wall(COMPLETING))?;
+    // Only the workload holds its streams from here on.
+    drop(request.stdio);
+    container.adopt(Child::taken(Workload::kept(pid, process, call), conversation));
     // While the child sets itself up.
-    container.take_over(claim)?;
     container.store_spec(spec)?;
     container.set_up(&plan.setup, COMPLETING)?;
-    keeper.wait_for_end()?;
     Ok(container)
-}
-
-/// The process that holds a prepared container's namespaces, and the namespaces
-/// themselves. It is killed when this is dropped.
-struct Keeper {
-    process: Workload,
-    /// The namespaces and their kinds.
-    kept: Vec<(File, i32)>,
-}
-
-impl Keeper {
-    /// The keeper of `container`.
-    fn find(container: &Container, namespaces: &Namespaces) -> Result<Self, Error> {
-        let record = container.state().read()?;
-        let lost = || StateError::Lost(record.id.clone());
-        let pid = record.pid.ok_or_else(lost)?;
-        let process = Workload::open(pid).ok_or_else(lost)?;
-        let mut kept = Vec::new();
-        for (file, kind) in namespaces.kept() {
-            let file = File::open(format!("/proc/{pid}/ns/{file}")).map_err(|_| lost())?;
-            kept.push((file, kind));
-        }
-        // Nothing but the keeper is in the container's cgroup. As long as the number
-        // is there it is the keeper's, and so was what was opened by it.
-        let members = container.cgroup().map(Cgroup::processes).transpose();
-        let members = members.map_err(ContainerError::from).map_err(wall(COMPLETING))?;
-        let is_keeper = members.is_some_and(|members| members.contains(&pid));
-        if is_keeper { Ok(Self { process, kept }) } else { Err(lost().into()) }
-    }
-
-    fn steps(&self) -> Vec<Step> {
-        let enter =
-            |(file, kind): &(File, i32)| Step::Enter { fd: file.as_raw_fd(), kind: *kind };
-        self.kept.iter().map(enter).collect()
-    }
-
-    fn kill(&self) -> Result<(), Error> {
-        self.process.signal(Signal::KILL).map(drop).map_err(wall(COMPLETING))
-    }
-
-    fn wait_for_end(&self) -> Result<(), Error> {
-        self.process.wait_for_end().map_err(wall(COMPLETING))
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        // Long dead unless something failed in between.
-        let _ = self.kill();
-    }
 }

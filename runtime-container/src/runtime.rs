@@ -1,6 +1,8 @@
 //! [`ContainerRuntime`]: the wall's entry point.
 
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bulkhead_runtime::pool::{Claim, Pool, PoolKey};
 use bulkhead_runtime::{
@@ -10,7 +12,10 @@ use bulkhead_runtime::{
 
 use crate::container::Container;
 use crate::error::wall;
-use crate::{availability, cgroup, create, prepared};
+use crate::{availability, cgroup, create, plan, prepared};
+
+/// How long a keeper may take to end.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Runs bundles as namespace containers.
 #[derive(Debug, Clone)]
@@ -57,16 +62,20 @@ impl Runtime for ContainerRuntime {
         Ok(Box::new(create::create(&self.root, request)?))
     }
 
+    fn pool_key(&self, bundle: &Bundle) -> Result<PoolKey, Error> {
+        Ok(prepared::key(bundle)?)
+    }
+
     fn prepare(&self, request: Prepare<'_>) -> Result<(), Error> {
         prepared::prepare(&self.root, &request)
     }
 
     fn claim(&self, bundle: &Bundle) -> Result<Option<Claim>, Error> {
         let pool = Pool::at(&self.root);
-        if pool.is_empty() {
+        if pool.is_empty() || !plan::fits_ahead(&bundle.spec) {
             return Ok(None);
         }
-        Ok(pool.claim(&PoolKey::of(self.isolation(), bundle)?)?)
+        Ok(pool.claim(&prepared::key(bundle)?)?)
     }
 
     /// As for [`create`](Self::create): to the calling thread.
@@ -107,8 +116,18 @@ impl Runtime for ContainerRuntime {
             cgroup.remove().map_err(wall(step))?;
         }
         if let Some(state) = state {
+            await_keeper(&state);
             state.remove()?;
         }
         Ok(())
+    }
+}
+
+/// The keeper of a prepared container ends when that is killed, and only then is what
+/// it held, such as the image, free.
+fn await_keeper(state: &StateDir) {
+    let deadline = Instant::now() + PATIENCE;
+    while state.is_owned() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
     }
 }

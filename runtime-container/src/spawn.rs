@@ -12,12 +12,12 @@ use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::cgroup::Entry;
-use crate::child::{self, Command, Duty, Script};
+use crate::child::keeper::{self, Kept};
+use crate::child::{self, Launch, Script, Then};
 use crate::error::{ContainerError, wall};
 use crate::message::{Message, Order};
-use crate::plan::{Mappings, Plan};
-use crate::step::Step;
-use crate::sys;
+use crate::plan::{Mappings, Plan, Step};
+use crate::sys::{self, Errno};
 use crate::workload::Workload;
 
 /// What a child is made from.
@@ -25,23 +25,16 @@ use crate::workload::Workload;
 pub(crate) struct Recipe<'a> {
     pub clone_flags: u64,
     pub setup: &'a [Step],
-    pub launch: &'a [Step],
-    pub command: &'a Command,
-    pub duty: Duty<'a>,
+    pub then: Then<'a>,
     pub entry: Option<&'a Entry>,
 }
 
 impl<'a> Recipe<'a> {
-    /// For what `plan` says.
-    pub(crate) fn of(plan: &'a Plan, duty: Duty<'a>, entry: Option<&'a Entry>) -> Self {
-        Self {
-            clone_flags: plan.clone_flags,
-            setup: &plan.setup,
-            launch: &plan.launch,
-            command: &plan.command,
-            duty,
-            entry,
-        }
+    /// The first process of a container, as `plan` says.
+    pub(crate) fn first(plan: &'a Plan, init: bool, entry: Option<&'a Entry>) -> Self {
+        let then = Then::Launch(Launch { steps: &plan.launch, command: &plan.command, init });
+        let clone_flags = plan.namespaces.clone_flags;
+        Self { clone_flags, setup: &plan.setup, then, entry }
     }
 }
 
@@ -53,31 +46,88 @@ pub(crate) struct Child {
     sync: Option<OwnedFd>,
 }
 
+/// Both ends of a conversation and the streams of whoever is to be the child.
+struct Descriptors {
+    ours: OwnedFd,
+    theirs: OwnedFd,
+    stdio: [OwnedFd; 3],
+}
+
+impl Descriptors {
+    fn new(stdio: Stdio) -> Result<Self, ContainerError> {
+        let kind = SocketType::SEQPACKET;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+            .map_err(|errno| ContainerError::io("make a socket pair")(errno.into()))?;
+        let stdio = [
+            above_streams(stdio.stdin)?,
+            above_streams(stdio.stdout)?,
+            above_streams(stdio.stderr)?,
+        ];
+        Ok(Self { ours, theirs, stdio })
+    }
+
+    fn script<'a>(&self, recipe: &Recipe<'a>) -> Script<'a> {
+        Script {
+            setup: recipe.setup,
+            then: recipe.then,
+            sync: self.theirs.as_raw_fd(),
+            parents_end: self.ours.as_raw_fd(),
+            stdio: self.stdio.each_ref().map(AsRawFd::as_raw_fd),
+        }
+    }
+}
+
 /// Makes the child; it begins with its set-up at once.
 pub(crate) fn spawn(recipe: &Recipe<'_>, stdio: Stdio) -> Result<Child, ContainerError> {
-    let (ours, theirs) =
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(|errno| ContainerError::io("make a socket pair")(errno.into()))?;
-    let stdio = [
-        above_streams(stdio.stdin)?,
-        above_streams(stdio.stdout)?,
-        above_streams(stdio.stderr)?,
-    ];
-    let script = Script {
-        setup: recipe.setup,
-        launch: recipe.launch,
-        command: recipe.command,
-        sync: theirs.as_raw_fd(),
-        parents_end: ours.as_raw_fd(),
-        stdio: [stdio[0].as_raw_fd(), stdio[1].as_raw_fd(), stdio[2].as_raw_fd()],
-        duty: recipe.duty,
+    let descriptors = Descriptors::new(stdio)?;
+    let script = descriptors.script(recipe);
+    let workload = with_descriptor(|pidfd| {
+        // SAFETY: the child runs `child::run`, which makes raw system calls only and
+        // does not return.
+        match unsafe { clone(recipe.clone_flags, recipe.entry, pidfd) }? {
+            0 => child::run(&script),
+            pid => Ok(pid),
+        }
+    })?;
+    Ok(Child { workload, sync: Some(descriptors.ours) })
+}
+
+/// Makes a keeper, which makes the child and holds `kept`; returns our end of the
+/// conversation with the child.
+pub(crate) fn spawn_kept(
+    recipe: &Recipe<'_>,
+    listener: &OwnedFd,
+    lock: &OwnedFd,
+    held: &[OwnedFd],
+) -> Result<OwnedFd, ContainerError> {
+    let null = Stdio::null().map_err(ContainerError::io("open /dev/null"))?;
+    let descriptors = Descriptors::new(null)?;
+    let script = descriptors.script(recipe);
+    let own = [listener, &descriptors.ours, lock];
+    let all: Vec<RawFd> = own.into_iter().chain(held).map(AsRawFd::as_raw_fd).collect();
+    let kept = Kept {
+        listener: listener.as_raw_fd(),
+        conversation: descriptors.ours.as_raw_fd(),
+        lock: lock.as_raw_fd(),
+        all: &all,
     };
-    let workload = clone(&script, recipe).map_err(ContainerError::Clone)?;
-    Ok(Child { workload, sync: Some(ours) })
+    let first = with_descriptor(|pidfd| {
+        // SAFETY: the child runs `keeper::run`, which makes raw system calls only and
+        // does not return.
+        match unsafe { clone(0, None, pidfd) }? {
+            // SAFETY: as above, of `child::run`.
+            0 => keeper::run(&script, &kept, |pidfd| unsafe {
+                clone(recipe.clone_flags, recipe.entry, pidfd)
+            }),
+            pid => Ok(pid),
+        }
+    })?;
+    first.wait_for_end()?;
+    Ok(descriptors.ours)
 }
 
 /// A descriptor that is not itself one of the three it will become.
-fn above_streams(fd: OwnedFd) -> Result<OwnedFd, ContainerError> {
+pub(crate) fn above_streams(fd: OwnedFd) -> Result<OwnedFd, ContainerError> {
     if fd.as_raw_fd() > 2 {
         return Ok(fd);
     }
@@ -85,26 +135,34 @@ fn above_streams(fd: OwnedFd) -> Result<OwnedFd, ContainerError> {
         .map_err(|errno| ContainerError::io("duplicate a stream")(errno.into()))
 }
 
-fn clone(script: &Script<'_>, recipe: &Recipe<'_>) -> io::Result<Workload> {
-    let mut pidfd: i32 = -1;
+/// The process that `make` makes, which gets the place for its descriptor.
+fn with_descriptor(
+    make: impl FnOnce(&mut RawFd) -> Result<usize, Errno>,
+) -> Result<Workload, ContainerError> {
+    let mut pidfd = -1;
+    let pid = make(&mut pidfd).map_err(|errno| ContainerError::Clone(errno.into()))?;
+    // SAFETY: the kernel made the descriptor for us (CLONE_PIDFD).
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Workload::new(i32::try_from(pid).unwrap_or(-1), pidfd))
+}
+
+/// `clone3` with a descriptor of the child in `pidfd`; only raw system calls.
+///
+/// # Safety
+///
+/// As for [`sys::clone3`].
+unsafe fn clone(flags: u64, entry: Option<&Entry>, pidfd: &mut RawFd) -> Result<usize, Errno> {
     // SAFETY: all of clone_args is plain numbers for which zero means "none".
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-    args.flags = recipe.clone_flags | clone_flag(libc::CLONE_PIDFD) | CLONE_CLEAR_SIGHAND;
-    args.pidfd = std::ptr::from_mut(&mut pidfd).addr() as u64;
+    args.flags = flags | clone_flag(libc::CLONE_PIDFD) | CLONE_CLEAR_SIGHAND;
+    args.pidfd = std::ptr::from_mut(pidfd).addr() as u64;
     args.exit_signal = u64::from(libc::SIGCHLD.cast_unsigned());
-    if let Some(Entry::Clone(cgroup)) = recipe.entry {
+    if let Some(Entry::Clone(cgroup)) = entry {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
     }
-    // SAFETY: the child runs `child::run`, which makes raw system calls only and
-    // does not return.
-    let pid = match unsafe { sys::clone3(&mut args) }? {
-        0 => child::run(script),
-        pid => i32::try_from(pid).unwrap_or(-1),
-    };
-    // SAFETY: the kernel made the descriptor for us (CLONE_PIDFD).
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Workload::new(pid, pidfd))
+    // SAFETY: the caller's promise.
+    unsafe { sys::clone3(&mut args) }
 }
 
 // linux/sched.h; these do not fit the C int the libc crate has them in.
@@ -119,6 +177,11 @@ impl Child {
     /// A process that somebody else started.
     pub(crate) fn found(workload: Workload) -> Self {
         Self { workload, sync: None }
+    }
+
+    /// One that somebody else prepared, with our end of the conversation with it.
+    pub(crate) fn taken(workload: Workload, sync: OwnedFd) -> Self {
+        Self { workload, sync: Some(sync) }
     }
 
     fn socket(&self) -> Result<RawFd, ContainerError> {
@@ -147,14 +210,7 @@ impl Child {
     /// Waits for the child to have set itself up. `setup` are its steps, to
     /// describe the one that failed.
     pub(crate) fn ready(&self, setup: &[Step]) -> Result<Ready, ContainerError> {
-        match Message::receive(self.socket()?) {
-            Ok(Some(Message::Ready { rootfs, created })) => Ok(Ready { rootfs, created }),
-            Ok(Some(Message::SetupFailed { step, errno })) => {
-                Err(step_error(setup, step, errno))
-            }
-            Ok(_) => Err(ContainerError::Died),
-            Err(errno) => Err(ContainerError::io("talk to the container")(errno.into())),
-        }
+        ready(self.socket()?, setup)
     }
 
     /// Orders the child to become the workload and waits until it has. `launch`
@@ -193,6 +249,19 @@ impl Child {
 pub(crate) struct Ready {
     pub rootfs: bulkhead_runtime::Instant,
     pub created: bulkhead_runtime::Instant,
+}
+
+/// Waits for the child at the other end of `socket` to have taken the steps of `setup`.
+pub(crate) fn ready(socket: RawFd, setup: &[Step]) -> Result<Ready, ContainerError> {
+    match Message::receive(socket) {
+        Ok(Some(Message::Ready { rootfs, created })) => Ok(Ready { rootfs, created }),
+        Ok(Some(Message::SetupFailed { step, errno })) => Err(step_error(setup, step, errno)),
+        Ok(Some(Message::NotMade { errno })) => {
+            Err(ContainerError::Clone(io::Error::from_raw_os_error(errno)))
+        }
+        Ok(_) => Err(ContainerError::Died),
+        Err(errno) => Err(ContainerError::io("talk to the container")(errno.into())),
+    }
 }
 
 fn step_error(steps: &[Step], index: usize, errno: i32) -> ContainerError {

@@ -6,6 +6,7 @@
 //! handful of system calls with no decisions in it, and a failure is reported
 //! as a position in the list, which the parent can describe.
 
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::os::fd::RawFd;
@@ -13,8 +14,11 @@ use std::os::fd::RawFd;
 use crate::sys::MountAttr;
 
 /// One thing the child does to itself or its namespaces.
+///
+/// A child that was made ahead is told its last steps later and reads them where
+/// they are, since it cannot allocate: those can borrow what they are about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum Step<'a> {
     /// Wait until the parent has written the user namespace's mappings, then
     /// become its root.
     AwaitMappings,
@@ -47,17 +51,17 @@ pub(crate) enum Step {
     /// Create a symbolic link; what is there already stays.
     Symlink { target: CString, path: CString },
     /// Create a directory and those above it where missing.
-    EnsureDirectory(Target),
+    EnsureDirectory(Cow<'a, CStr>),
     /// Hide what is at a path, if there is anything.
     Mask(CString),
     /// Make what is at a path read-only, if there is anything.
     ReadOnly(CString),
     /// Change the attributes of the mount at a path.
-    SetAttributes { path: CString, attributes: MountAttr },
+    SetAttributes { path: Cow<'a, CStr>, attributes: MountAttr },
     /// Set the host name.
-    Hostname(Vec<u8>),
+    Hostname(Cow<'a, [u8]>),
     /// Set the NIS domain name.
-    Domainname(Vec<u8>),
+    Domainname(Cow<'a, [u8]>),
     /// Bring the loopback interface up.
     LoopbackUp,
     /// Set a resource limit.
@@ -69,17 +73,17 @@ pub(crate) enum Step {
     /// Remove capabilities from the bounding set: those whose bit is 0.
     Bounding(u64),
     /// Take the workload's user and groups, keeping permitted capabilities.
-    Become { uid: u32, gid: u32, groups: Vec<u32> },
+    Become { uid: u32, gid: u32, groups: Cow<'a, [u32]> },
     /// Set the four capability sets.
     Capabilities(CapabilitySets),
     /// Never gain privileges through `execve`.
     NoNewPrivileges,
     /// Install a seccomp filter.
-    Seccomp { flags: u32, program: Vec<libc::sock_filter> },
+    Seccomp { flags: u32, program: Cow<'a, [libc::sock_filter]> },
     /// Set the file creation mask.
     Umask(u32),
     /// Enter the working directory, which must be inside the root.
-    Chdir(CString),
+    Chdir(Cow<'a, CStr>),
     /// Let no other process of the container look into this one.
     NotDumpable,
 }
@@ -100,8 +104,6 @@ pub(crate) struct Mount {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub path: CString,
-    /// The directories on the way to it, outermost first.
-    pub parents: Vec<CString>,
     /// Created as an empty file instead of a directory.
     pub is_file: bool,
 }
@@ -124,7 +126,7 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for Step<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AwaitMappings => f.write_str("becoming root of the user namespace"),
@@ -153,8 +155,8 @@ impl fmt::Display for Step {
             Self::StampRootfs => f.write_str("reading the clock"),
             Self::Node { path, .. } => write!(f, "creating the device {}", Quoted(path)),
             Self::Symlink { path, .. } => write!(f, "creating the link {}", Quoted(path)),
-            Self::EnsureDirectory(target) => {
-                write!(f, "creating the directory {}", Quoted(&target.path))
+            Self::EnsureDirectory(path) => {
+                write!(f, "creating the directory {}", Quoted(path))
             }
             Self::Mask(path) => write!(f, "masking {}", Quoted(path)),
             Self::ReadOnly(path) => write!(f, "making {} read-only", Quoted(path)),

@@ -19,6 +19,8 @@ use crate::sys;
 pub(crate) struct Workload {
     pub pid: i32,
     pidfd: OwnedFd,
+    /// Where its parent says how it ended, if that is a keeper.
+    relay: Option<OwnedFd>,
     status: Option<ExitStatus>,
 }
 
@@ -28,7 +30,12 @@ const REAPING: Duration = Duration::from_secs(2);
 impl Workload {
     /// A child of ours.
     pub(crate) fn new(pid: i32, pidfd: OwnedFd) -> Self {
-        Self { pid, pidfd, status: None }
+        Self { pid, pidfd, relay: None, status: None }
+    }
+
+    /// A child of a keeper, which says over `relay` how it ended.
+    pub(crate) fn kept(pid: i32, pidfd: OwnedFd, relay: OwnedFd) -> Self {
+        Self { relay: Some(relay), ..Self::new(pid, pidfd) }
     }
 
     /// Some process, by number. The caller makes sure afterwards that it is the
@@ -48,12 +55,9 @@ impl Workload {
         if self.status.is_some() {
             return Ok(false);
         }
-        let number = usize::try_from(signal.number()).unwrap_or(0);
-        let fd = usize::try_from(self.pidfd.as_raw_fd()).unwrap_or(usize::MAX);
-        let args = [fd, number, 0, 0, 0, 0];
-        // SAFETY: no siginfo is given. rustix knows no real-time signals.
-        match unsafe { sys::syscall(libc::SYS_pidfd_send_signal, args) } {
-            Ok(_) => Ok(true),
+        // rustix knows no real-time signals.
+        match sys::signal_process(self.pidfd.as_raw_fd(), signal.number()) {
+            Ok(()) => Ok(true),
             Err(sys::Errno(libc::ESRCH)) => Ok(false),
             Err(errno) => Err(ContainerError::io("send a signal")(errno.into())),
         }
@@ -113,10 +117,21 @@ impl Workload {
                 Ok(None) | Err(Errno::INTR) => {}
                 // Not our child, or the caller has its children reaped by the
                 // kernel.
-                Err(Errno::CHILD) => return self.told_by_kernel(),
+                Err(Errno::CHILD) => {
+                    return self.told_by_keeper().map_or_else(|| self.told_by_kernel(), Ok);
+                }
                 Err(errno) => return Err(ContainerError::io("reap a process")(errno.into())),
             }
         }
+    }
+
+    /// How it ended, if its keeper lives to say so.
+    fn told_by_keeper(&self) -> Option<ExitStatus> {
+        let relay = self.relay.as_ref()?;
+        let mut status = [0; size_of::<i32>()];
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(relay, &mut status));
+        let told = read == Ok(status.len());
+        told.then(|| from_wait_status(i32::from_ne_bytes(status))).flatten()
     }
 
     /// How a process ended that is not our child: known once it is reaped.
@@ -139,6 +154,10 @@ fn exit_status(status: &WaitIdStatus) -> ExitStatus {
     let code = || status.exit_status().and_then(|code| u8::try_from(code).ok());
     killed_by
         .map_or_else(|| ExitStatus::Exited(code().unwrap_or(u8::MAX)), ExitStatus::Signaled)
+}
+
+fn from_wait_status(status: i32) -> Option<ExitStatus> {
+    bulkhead_runtime::Exit::from_wait_status(status, false).map(|exit| exit.status)
 }
 
 /// `struct pidfd_info` as of Linux 6.13 (linux/pidfd.h): mask, cgroup id, eleven
@@ -164,10 +183,7 @@ fn pidfd_exit_status(pidfd: &OwnedFd) -> Result<Option<ExitStatus>, ContainerErr
     let address = std::ptr::from_mut(&mut info).addr();
     // SAFETY: the ioctl fills a structure of the size its number says.
     match unsafe { sys::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, address) } {
-        Ok(_) if info.mask & PIDFD_INFO_EXIT != 0 => {
-            Ok(bulkhead_runtime::Exit::from_wait_status(info.exit_code, false)
-                .map(|e| e.status))
-        }
+        Ok(_) if info.mask & PIDFD_INFO_EXIT != 0 => Ok(from_wait_status(info.exit_code)),
         Ok(_) => Ok(None),
         Err(_) => Err(ContainerError::ExitUnknown),
     }

@@ -12,8 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bulkhead_runtime::{
-    Bundle, Clock, Create, Error, Pool, Prepare, Rootfs, Runtime, Sandbox, SandboxId, Stdio,
-    state,
+    Bundle, Clock, Create, Error, ExitStatus, HostProcess, Lifetime, Pool, Prepare, Role,
+    Rootfs, Runtime, Sandbox, SandboxId, Signal, Stdio, state,
 };
 use common::{Host, bind, capture, read};
 
@@ -67,10 +67,38 @@ fn says(host: &Host, bundle: &Bundle, prepared: bool) -> String {
     text
 }
 
-/// The process that keeps a prepared container.
-fn keeper(host: &Host, id: &SandboxId) -> i32 {
+/// The first process of a prepared container.
+fn first(host: &Host, id: &SandboxId) -> i32 {
     let dir = state::StateDir::open(&host.state(), id).unwrap();
     dir.read().unwrap().pid.unwrap()
+}
+
+/// Its parent, which keeps the container.
+fn keeper(host: &Host, id: &SandboxId) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", first(host, id))).unwrap();
+    // Behind the name in brackets: state, parent (proc_pid_stat(5)).
+    stat.rsplit(')').next().unwrap().split(' ').nth(2).unwrap().parse().unwrap()
+}
+
+fn kill(pid: i32) {
+    // SAFETY: a process that the test itself had made, which still lives.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// Waits for something that a process which is not ours does in a moment.
+fn until(mut done: impl FnMut() -> bool) -> bool {
+    (0..500).any(|_| {
+        let now = done();
+        if !now {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        now
+    })
+}
+
+/// Whether nobody owns the sandbox any more.
+fn is_lost(host: &Host, id: &SandboxId) -> bool {
+    !state::StateDir::open(&host.state(), id).unwrap().is_owned()
 }
 
 #[test]
@@ -101,7 +129,7 @@ fn a_prepared_container_is_what_one_made_at_once_is() {
     let keeper = PathBuf::from(format!("/proc/{}", keeper(&host, &id)));
     assert!(keeper.exists());
     let prepared = says(&host, &bundle, true);
-    assert!(!keeper.exists());
+    assert!(until(|| !keeper.exists()), "it ends with the container");
     assert!(at_once.starts_with("1 inside /work/here\n"), "{at_once}");
     assert_eq!(prepared, at_once);
     assert!(state::list(&host.state()).unwrap().is_empty());
@@ -177,18 +205,109 @@ fn what_is_held_for_it_is_held_until_it_is_taken() {
 
 #[test]
 #[cfg_attr(not(can_sandbox), ignore = "needs root")]
-fn one_whose_keeper_was_killed_is_collected() {
+fn one_that_was_killed_or_lost_its_keeper_is_collected() {
     let (_alone, host) = (alone(), Host::new());
     let bundle = bundle(&host, "exit 7");
-    let id = prepare(&host, &bundle).unwrap();
-    let keeper = keeper(&host, &id);
-    // SAFETY: a child of ours that has not been reaped.
-    unsafe {
-        libc::kill(keeper, libc::SIGKILL);
-        libc::waitpid(keeper, std::ptr::null_mut(), 0);
+    for victim in [first, keeper] {
+        let id = prepare(&host, &bundle).unwrap();
+        kill(victim(&host, &id));
+        assert!(until(|| is_lost(&host, &id)));
+        assert!(host.runtime.claim(&bundle).unwrap().is_none());
+        collect(&host, &[&id]);
     }
-    assert!(host.runtime.claim(&bundle).unwrap().is_none());
-    collect(&host, &[&id]);
+}
+
+#[test]
+#[cfg_attr(not(can_sandbox), ignore = "needs root")]
+fn how_it_ended_is_told_as_of_any_other() {
+    let (_alone, host) = (alone(), Host::new());
+    let sleep = bundle(&host, "echo there; sleep 60");
+    let started = || {
+        let id = prepare(&host, &sleep).unwrap();
+        let keeper = keeper(&host, &id);
+        let (output, stdio) = capture();
+        let mut sandbox = complete(&host, &sleep, stdio);
+        sandbox.start(None).unwrap();
+        std::io::Read::read_exact(&mut fs::File::from(output), &mut [0; 6]).unwrap();
+        (sandbox, keeper)
+    };
+    let (mut sandbox, keeper) = started();
+    let helper = HostProcess { pid: keeper, role: Role::Helper };
+    assert!(sandbox.processes().unwrap().contains(&helper));
+    assert!(sandbox.wait(Some(Duration::ZERO)).unwrap().is_none());
+    sandbox.signal(Signal::KILL).unwrap();
+    let exit = sandbox.wait(None).unwrap().unwrap();
+    assert_eq!(exit.status, ExitStatus::Signaled(Signal::KILL));
+    assert!(!sandbox.processes().unwrap().contains(&helper));
+    sandbox.delete().unwrap();
+    // A workload does not outlive the only one who learns of its end.
+    let (mut sandbox, keeper) = started();
+    kill(keeper);
+    let exit = sandbox.wait(None);
+    assert!(exit.is_ok_and(|exit| exit.unwrap().code() == 137));
+    sandbox.delete().unwrap();
+    // Nor whoever took it.
+    let (sandbox, keeper) = started();
+    drop(sandbox);
+    assert!(until(|| !PathBuf::from(format!("/proc/{keeper}")).exists()));
+    assert_eq!(fs::read_dir(host.state()).unwrap().count(), 0);
+}
+
+#[test]
+#[cfg_attr(not(can_sandbox), ignore = "needs root")]
+fn a_detached_one_outlives_whoever_took_it() {
+    let (_alone, host) = (alone(), Host::new());
+    let bundle = bundle(&host, "sleep 60");
+    let id = prepare(&host, &bundle).unwrap();
+    let claim = host.runtime.claim(&bundle).unwrap().unwrap();
+    let request = Create::attached(&id, &bundle, Stdio::null().unwrap());
+    let request = Create { lifetime: Lifetime::Detached, ..request };
+    let mut sandbox = host.runtime.complete(claim, request).unwrap();
+    sandbox.start(None).unwrap();
+    drop(sandbox);
+    let mut found = host.runtime.load(&id).unwrap();
+    assert!(!until_short(|| found.processes().unwrap().is_empty()));
+    found.signal(Signal::KILL).unwrap();
+    assert!(found.wait(None).is_ok_and(|exit| exit.unwrap().code() == 137));
+    found.delete().unwrap();
+    assert!(!host.state().join(&id).exists());
+}
+
+/// Whether something happens that should not, for a tenth of a second.
+fn until_short(mut happens: impl FnMut() -> bool) -> bool {
+    (0..10).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        happens()
+    })
+}
+
+#[test]
+#[cfg_attr(not(can_sandbox), ignore = "needs root")]
+fn it_has_the_limits_and_the_rank_of_whoever_takes_it() {
+    let (_alone, host) = (alone(), Host::new());
+    let bundle = bundle(
+        &host,
+        "ulimit -S -f; ulimit -S -c; grep Cpus_allowed: /proc/self/status; nice; exit 7",
+    );
+    prepare(&host, &bundle).unwrap();
+    let (_, hard) = rlimit(libc::RLIMIT_FSIZE, None);
+    let before = rlimit(libc::RLIMIT_FSIZE, Some((1 << 20, hard)));
+    let prepared = says(&host, &bundle, true);
+    let at_once = says(&host, &bundle, false);
+    rlimit(libc::RLIMIT_FSIZE, Some(before));
+    assert_eq!(prepared, at_once);
+    // In blocks of 512 bytes.
+    assert!(prepared.starts_with("2048\n"), "{prepared}");
+}
+
+/// A limit of this process before it is set to `to`.
+fn rlimit(resource: u32, to: Option<(u64, u64)>) -> (u64, u64) {
+    let mut old = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let new = to.map(|(rlim_cur, rlim_max)| libc::rlimit { rlim_cur, rlim_max });
+    let new = new.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: one is read if it is not null, the other is written.
+    assert_eq!(unsafe { libc::prlimit(0, resource, new, &raw mut old) }, 0);
+    (old.rlim_cur, old.rlim_max)
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub use bundle::{Bundle, BundleError, Rootfs};
 pub use error::Error;
 pub use exit::{Exit, ExitStatus};
 pub use id::{IdError, SandboxId};
-pub use pool::{Claim, Pool};
+pub use pool::{Claim, Pool, PoolKey};
 pub use runtime::{
     Availability, Capabilities, Create, Isolation, Lifetime, Missing, Prepare, Runtime, Sandbox,
 };

@@ -42,12 +42,13 @@ const MARK: &str = "prepared";
 pub struct PoolKey(String);
 
 impl PoolKey {
-    /// The key of `bundle` behind this kind of wall.
+    /// The key of `bundle` behind this kind of wall. `made` tells apart what the wall
+    /// makes ahead of the same bundle.
     ///
     /// # Errors
     ///
     /// [`BundleError::NotJson`].
-    pub fn of(isolation: Isolation, bundle: &Bundle) -> Result<Self, BundleError> {
+    pub fn of(isolation: Isolation, bundle: &Bundle, made: &str) -> Result<Self, BundleError> {
         let mut spec = bundle.spec.clone();
         spec.set_process(None);
         spec.set_hostname(None);
@@ -60,6 +61,9 @@ impl PoolKey {
         let spec = serde_json::to_value(&spec).map_err(BundleError::NotJson)?;
         let mut hash = Sha256::new();
         hash.update(isolation.as_str());
+        hash.update([0]);
+        hash.update(made);
+        hash.update([0]);
         let (kind, paths) = match &bundle.rootfs {
             Rootfs::Layers(layers) => ("layers", layers.as_slice()),
             Rootfs::Disk(disk) => ("disk", std::slice::from_ref(disk)),
@@ -298,14 +302,13 @@ impl Claim {
         StateDir::open(&self.root, &self.id)
     }
 
-    /// Makes the caller the owner of `dir` as soon as the keeper, whose end must be
-    /// under way, is gone.
+    /// Makes the caller the owner of `dir`, whose locked file its keeper has passed on.
     ///
     /// # Errors
     ///
     /// [`StateError::Io`].
-    pub fn take_over(self, dir: &mut StateDir) -> Result<(), StateError> {
-        dir.own()?;
+    pub fn take_over(self, dir: &mut StateDir, lock: File) -> Result<(), StateError> {
+        dir.own(lock);
         let path = dir.path().join(MARK);
         fs::remove_file(&path).map_err(io_error("remove", &path))
     }

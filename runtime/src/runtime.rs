@@ -9,7 +9,8 @@ use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bundle, Claim, Error, Exit, HostProcess, Instant, SandboxId, Signal, Stdio, Timeline, Usage,
+    Bundle, Claim, Error, Exit, HostProcess, Instant, PoolKey, SandboxId, Signal, Stdio,
+    Timeline, Usage,
 };
 
 /// Which kind of wall stands between a workload and the host.
@@ -177,7 +178,7 @@ pub trait Runtime: Send + Sync {
     /// Any failure, after which nothing of the sandbox remains.
     fn create(&self, request: Create<'_>) -> Result<Box<dyn Sandbox>, Error>;
 
-    /// Builds all of a sandbox that does not depend on its process, and leaves it
+    /// Builds all of a sandbox that does not depend on its command, and leaves it
     /// in the [pool](crate::pool) to outlive the caller.
     ///
     /// # Errors
@@ -185,6 +186,16 @@ pub trait Runtime: Send + Sync {
     /// [`Error::Unsupported`] when [`Capabilities::prepare`] is false; any other
     /// failure, after which nothing of the sandbox remains.
     fn prepare(&self, _request: Prepare<'_>) -> Result<(), Error> {
+        Err(Error::Unsupported { isolation: self.isolation(), what: "preparing sandboxes" })
+    }
+
+    /// What is alike in all prepared sandboxes that fit `bundle`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] when [`Capabilities::prepare`] is false; when the key
+    /// cannot be made.
+    fn pool_key(&self, _bundle: &Bundle) -> Result<PoolKey, Error> {
         Err(Error::Unsupported { isolation: self.isolation(), what: "preparing sandboxes" })
     }
 

@@ -180,17 +180,9 @@ impl StateDir {
         }
     }
 
-    /// Waits for whoever owns the sandbox to let go of it and owns it then.
-    ///
-    /// # Errors
-    ///
-    /// [`StateError::Io`].
-    pub(crate) fn own(&mut self) -> Result<(), StateError> {
-        let path = self.path.join("lock");
-        let file = File::open(&path).map_err(io_error("open", &path))?;
-        lock(&file, FlockOperation::LockExclusive, &path)?;
-        self.lock = Some(file);
-        Ok(())
+    /// Owns the sandbox, having been given its locked file.
+    pub(crate) fn own(&mut self, lock: File) {
+        self.lock = Some(lock);
     }
 
     /// The directory, for the runtime's own files (sockets, console log).

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use bulkhead_image::Image;
 use bulkhead_image::spec::RunOptions;
-use bulkhead_runtime::pool::PoolKey;
 use bulkhead_runtime::{Bundle, Error as RuntimeError, Pool, Prepare, Runtime, SandboxId};
 
 use crate::args::{FillArgs, PoolVerb, PrivilegeArgs};
@@ -31,7 +30,7 @@ fn fill(context: &Context, args: &FillArgs) -> Result<ExitCode, Failure> {
         ..args.limits.options()
     };
     let guest = Guest::default();
-    let runtime = context.runtime(args.isolation, guest)?;
+    let runtime = context.warm_runtime(args.isolation, guest)?;
     can_prepare(&*runtime)?;
     let bundle = context.bundle(
         &image,
@@ -58,7 +57,8 @@ pub fn can_prepare(runtime: &dyn Runtime) -> Result<(), Failure> {
     let what = "preparing sandboxes";
     let failure =
         Failure::from(RuntimeError::Unsupported { isolation: runtime.isolation(), what });
-    Err(failure.hint("containers can be prepared, by root"))
+    Err(failure
+        .hint("containers, by root, and microVMs that begin at a template can be prepared"))
 }
 
 /// A pool that is being filled.
@@ -73,7 +73,7 @@ pub struct Filling<'a> {
 impl Filling<'_> {
     /// Prepares one more sandbox for `bundle` and names it, unless `count` wait.
     pub fn add(&self, bundle: &Bundle, count: usize) -> Result<Option<SandboxId>, Failure> {
-        let key = PoolKey::of(self.runtime.isolation(), bundle).map_err(RuntimeError::from)?;
+        let key = self.runtime.pool_key(bundle)?;
         if Pool::at(&self.context.root).count(&key)? >= count {
             return Ok(None);
         }

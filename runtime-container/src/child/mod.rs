@@ -6,10 +6,13 @@
 //! parent's code.
 
 mod init;
+pub(crate) mod keeper;
 mod mounts;
+mod parked;
 mod process;
 
-use std::ffi::{CString, c_char};
+use std::borrow::Cow;
+use std::ffi::{CStr, CString, c_char};
 use std::os::fd::RawFd;
 
 use bulkhead_runtime::Instant;
@@ -25,42 +28,42 @@ pub(crate) const MAX_SLOTS: usize = 64;
 /// the reason from the message before it.
 const SETUP_FAILED: i32 = 125;
 
+/// Standard input, output and error.
+const STREAMS: [RawFd; 3] = [0, 1, 2];
+
 /// What the child is given: prepared by the parent, borrowed for its life.
 #[derive(Debug)]
 pub(crate) struct Script<'a> {
     /// Up to the point where the parent is told that all is ready.
-    pub setup: &'a [Step],
-    /// From the start order to `execve`.
-    pub launch: &'a [Step],
-    /// The command.
-    pub command: &'a Command,
+    pub setup: &'a [Step<'static>],
+    /// What comes then.
+    pub then: Then<'a>,
     /// The child's end of the conversation with the parent.
     pub sync: RawFd,
     /// The parent's end: closed, so that its death shows.
     pub parents_end: RawFd,
     /// What becomes descriptors 0, 1 and 2; all above 2.
     pub stdio: [RawFd; 3],
-    /// What to be once set up.
-    pub duty: Duty<'a>,
 }
 
-/// What a child is once it is set up.
+/// What a child does once it is set up.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Duty<'a> {
-    /// The workload.
-    Workload,
-    /// PID 1 beside the workload, which is its child.
-    Init,
-    /// Whoever holds the namespaces until it is killed, and these descriptors: in
-    /// ascending order, above the standard streams.
-    Keeper(&'a [RawFd]),
+pub(crate) enum Then<'a> {
+    /// Wait for the order to start and become the workload.
+    Launch(Launch<'a>),
+    /// Wait for whoever says what else there is to do.
+    Wait,
 }
 
-impl Duty<'_> {
-    /// The duty of a container's first process, with our init as it or without.
-    pub(crate) fn first(init: bool) -> Self {
-        if init { Self::Init } else { Self::Workload }
-    }
+/// The last steps to a workload.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Launch<'a> {
+    /// From the start order to `execve`.
+    pub steps: &'a [Step<'static>],
+    /// The command.
+    pub command: &'a Command,
+    /// Be PID 1 beside the workload, which is its child.
+    pub init: bool,
 }
 
 /// What is executed, ready for the kernel.
@@ -76,7 +79,7 @@ pub(crate) struct Command {
 #[derive(Debug)]
 pub(crate) struct StringArray {
     pointers: Vec<*const c_char>,
-    _strings: Vec<CString>,
+    strings: Vec<CString>,
 }
 
 // SAFETY: the pointers point into the heap buffers of the strings beside them,
@@ -90,7 +93,11 @@ impl StringArray {
             .map(|string| string.as_ptr())
             .chain(std::iter::once(std::ptr::null()))
             .collect();
-        Self { pointers, _strings: strings }
+        Self { pointers, strings }
+    }
+
+    pub(crate) fn strings(&self) -> &[CString] {
+        &self.strings
     }
 
     fn as_ptr(&self) -> *const *const c_char {
@@ -112,16 +119,21 @@ struct Progress<'a> {
     sync: RawFd,
     slots: [RawFd; MAX_SLOTS],
     /// Hides directories; the first that was hidden, none before.
-    empty_directory: Option<&'a CString>,
+    empty_directory: Option<&'a CStr>,
     rootfs_ready: Option<Instant>,
+}
+
+impl Progress<'_> {
+    fn new(sync: RawFd) -> Self {
+        Self { sync, slots: [-1; MAX_SLOTS], empty_directory: None, rootfs_ready: None }
+    }
 }
 
 /// Runs the script and becomes the workload, or reports why not and exits.
 pub(crate) fn run(script: &Script<'_>) -> ! {
     let _guard = NoReturn;
     let sync = script.sync;
-    let mut progress =
-        Progress { sync, slots: [-1; MAX_SLOTS], empty_directory: None, rootfs_ready: None };
+    let mut progress = Progress::new(sync);
     sys::close(script.parents_end);
     process::reset_signals();
     sys::umask(0);
@@ -130,33 +142,73 @@ pub(crate) fn run(script: &Script<'_>) -> ! {
             fail(sync, &Message::SetupFailed { step: index, errno: errno.0 });
         }
     }
-    let ready = Message::Ready {
-        rootfs: progress.rootfs_ready.unwrap_or(Instant::from_nanos(0)),
-        created: Instant::now(),
-    };
+    match script.then {
+        Then::Wait => parked::wait(script),
+        Then::Launch(Launch { steps, command, init }) => {
+            await_start(sync, progress.rootfs_ready);
+            let steps = steps.iter().map(|step| Ok(Cow::Borrowed(step)));
+            launch(sync, script.stdio, steps, init);
+            let candidates = command.candidates.iter().map(CString::as_c_str);
+            let (argv, envp) = (command.argv.as_ptr(), command.envp.as_ptr());
+            // SAFETY: both are null-terminated arrays of terminated strings.
+            let errno = unsafe { process::execute(candidates, argv, envp) };
+            fail(sync, &Message::ExecFailed { errno: errno.0 })
+        }
+    }
+}
+
+/// Says that all steps so far are taken.
+fn say_ready(sync: RawFd, rootfs_ready: Option<Instant>) {
+    let rootfs = rootfs_ready.unwrap_or(Instant::from_nanos(0));
+    let ready = Message::Ready { rootfs, created: Instant::now() };
     if ready.send(sync).is_err() {
         sys::exit(SETUP_FAILED);
     }
-    if let Duty::Keeper(kept) = script.duty {
-        process::keep(script.stdio, kept);
-    }
+}
+
+/// Says that all is ready and waits for the order to start.
+fn await_start(sync: RawFd, rootfs_ready: Option<Instant>) {
+    say_ready(sync, rootfs_ready);
     if Order::receive(sync) != Ok(Order::Start) {
         // The creator is gone or has changed its mind.
         sys::exit(SETUP_FAILED);
     }
-    if let Err(errno) = process::adopt_stdio(script.stdio) {
+}
+
+/// Takes the last steps; what remains is to execute the command.
+fn launch<'s, 'd: 's>(
+    sync: RawFd,
+    stdio: [RawFd; 3],
+    steps: impl Iterator<Item = Result<Cow<'s, Step<'d>>, Errno>>,
+    init: bool,
+) {
+    if let Err(errno) = process::adopt_stdio(stdio) {
         fail(sync, &Message::ExecFailed { errno: errno.0 });
     }
-    for (index, step) in script.launch.iter().enumerate() {
-        if let Err(errno) = perform(step, &mut progress) {
-            fail(sync, &Message::LaunchFailed { step: index, errno: errno.0 });
-        }
+    if let Err((step, errno)) = take(sync, steps) {
+        fail(sync, &Message::LaunchFailed { step, errno: errno.0 });
     }
-    if matches!(script.duty, Duty::Init) {
+    if init {
         init::fork_and_stay(sync);
     }
-    let errno = process::execute(script.command);
-    fail(sync, &Message::ExecFailed { errno: errno.0 })
+}
+
+/// Takes steps of which none needs what another left behind, and tells when the root
+/// filesystem was entered, if that is one of them; or which step failed, and how.
+fn take<'s, 'd: 's>(
+    sync: RawFd,
+    steps: impl Iterator<Item = Result<Cow<'s, Step<'d>>, Errno>>,
+) -> Result<Option<Instant>, (usize, Errno)> {
+    let mut rootfs_ready = None;
+    for (index, step) in steps.enumerate() {
+        let taken = step.and_then(|step| {
+            let mut progress = Progress::new(sync);
+            perform(&step, &mut progress)?;
+            Ok(progress.rootfs_ready)
+        });
+        rootfs_ready = taken.map_err(|errno| (index, errno))?.or(rootfs_ready);
+    }
+    Ok(rootfs_ready)
 }
 
 fn fail(sync: RawFd, message: &Message) -> ! {
@@ -164,7 +216,7 @@ fn fail(sync: RawFd, message: &Message) -> ! {
     sys::exit(SETUP_FAILED)
 }
 
-fn perform<'a>(step: &'a Step, progress: &mut Progress<'a>) -> Result<(), Errno> {
+fn perform<'a>(step: &'a Step<'_>, progress: &mut Progress<'a>) -> Result<(), Errno> {
     match step {
         Step::AwaitMappings => process::await_mappings(progress.sync),
         Step::JoinCgroup(fd) => sys::write(*fd, b"0").map(drop),

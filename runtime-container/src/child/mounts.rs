@@ -5,9 +5,9 @@
 //! the container. The old root is stacked on the new one, where no path leads,
 //! until it is detached.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
-use crate::step::{Mount, Step, Target};
+use crate::step::{Mount, Step};
 use crate::sys::{self, Errno, MountAttr};
 
 use super::Progress;
@@ -15,7 +15,13 @@ use super::Progress;
 /// Mode of directories that are created as mount points.
 const DIRECTORY_MODE: u32 = 0o755;
 
-pub(super) fn perform<'a>(step: &'a Step, progress: &mut Progress<'a>) -> Result<(), Errno> {
+/// Longest path (`PATH_MAX`, linux/limits.h), bytes.
+const PATH_MAX: usize = 4096;
+
+pub(super) fn perform<'a>(
+    step: &'a Step<'_>,
+    progress: &mut Progress<'a>,
+) -> Result<(), Errno> {
     match step {
         Step::Propagation { target, flags } => sys::mount(None, target, None, *flags, None),
         Step::CloneTree { path, slot, recursive } => {
@@ -30,7 +36,7 @@ pub(super) fn perform<'a>(step: &'a Step, progress: &mut Progress<'a>) -> Result
             if *attributes != MountAttr::default() {
                 sys::mount_setattr(fd, c"", *recursive, attributes)?;
             }
-            creating(target, || sys::move_mount(fd, &target.path))?;
+            creating(&target.path, target.is_file, || sys::move_mount(fd, &target.path))?;
             sys::close(fd);
             Ok(())
         }
@@ -39,8 +45,8 @@ pub(super) fn perform<'a>(step: &'a Step, progress: &mut Progress<'a>) -> Result
         Step::DetachOldRoot => sys::umount(c".", libc::MNT_DETACH),
         Step::Node { path, mode, device, uid, gid } => node(path, *mode, *device, (*uid, *gid)),
         Step::Symlink { target, path } => tolerate(libc::EEXIST, sys::symlink(target, path)),
-        Step::EnsureDirectory(target) => creating(target, || {
-            let fd = sys::open(&target.path, libc::O_PATH | libc::O_DIRECTORY, 0)?;
+        Step::EnsureDirectory(path) => creating(path, false, || {
+            let fd = sys::open(path, libc::O_PATH | libc::O_DIRECTORY, 0)?;
             sys::close(fd);
             Ok(())
         }),
@@ -61,26 +67,43 @@ fn tolerate(errno: i32, result: Result<(), Errno>) -> Result<(), Errno> {
     }
 }
 
-/// Runs `action` and, where `target` is not there, creates it and tries again.
-fn creating(target: &Target, action: impl Fn() -> Result<(), Errno>) -> Result<(), Errno> {
+/// Runs `action` and, where `path` is not there, creates it and tries again.
+fn creating(
+    path: &CStr,
+    is_file: bool,
+    action: impl Fn() -> Result<(), Errno>,
+) -> Result<(), Errno> {
     match action() {
         Err(Errno(libc::ENOENT)) => {}
         other => return other,
     }
-    for parent in &target.parents {
-        tolerate(libc::EEXIST, sys::mkdir(parent, DIRECTORY_MODE))?;
-    }
-    let created = if target.is_file {
-        sys::mknod(&target.path, libc::S_IFREG | 0o644, 0)
+    make_parents(path)?;
+    let created = if is_file {
+        sys::mknod(path, libc::S_IFREG | 0o644, 0)
     } else {
-        sys::mkdir(&target.path, DIRECTORY_MODE)
+        sys::mkdir(path, DIRECTORY_MODE)
     };
     tolerate(libc::EEXIST, created)?;
     action()
 }
 
+/// Creates the directories on the way to `path`, outermost first.
+fn make_parents(path: &CStr) -> Result<(), Errno> {
+    let path = path.to_bytes();
+    let mut parent = [0_u8; PATH_MAX];
+    let copy = parent.get_mut(..path.len()).ok_or(Errno(libc::ENAMETOOLONG))?;
+    copy.copy_from_slice(path);
+    for at in (1..path.len()).filter(|at| path[*at] == b'/') {
+        parent[at] = 0;
+        let so_far = CStr::from_bytes_until_nul(&parent).map_err(|_| Errno(libc::EINVAL))?;
+        tolerate(libc::EEXIST, sys::mkdir(so_far, DIRECTORY_MODE))?;
+        parent[at] = b'/';
+    }
+    Ok(())
+}
+
 fn mount_at(mount: &Mount) -> Result<(), Errno> {
-    creating(&mount.target, || {
+    creating(&mount.target.path, mount.target.is_file, || {
         let target = &mount.target.path;
         if mount.strict {
             // An image whose /proc is a link must not decide where the real one
@@ -107,7 +130,7 @@ fn node(path: &CStr, mode: u32, device: u64, owner: (u32, u32)) -> Result<(), Er
 }
 
 /// Covers a file with the null device, a directory with an empty one.
-fn mask<'a>(path: &'a CString, progress: &mut Progress<'a>) -> Result<(), Errno> {
+fn mask<'a>(path: &'a CStr, progress: &mut Progress<'a>) -> Result<(), Errno> {
     match sys::mount(Some(c"/dev/null"), path, None, libc::MS_BIND, None) {
         Err(Errno(libc::ENOTDIR)) => {}
         other => return tolerate(libc::ENOENT, other),

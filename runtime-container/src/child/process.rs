@@ -1,13 +1,11 @@
 //! The child's steps on itself: credentials, limits, streams, `execve`.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 use std::os::fd::RawFd;
 
 use crate::message::Order;
 use crate::step::CapabilitySets;
 use crate::sys::{self, Errno};
-
-use super::Command;
 
 /// Signals are numbered from 1 to here on x86-64 (`_NSIG`, asm/signal.h).
 const SIGNALS: i32 = 64;
@@ -130,35 +128,37 @@ pub(super) fn adopt_stdio(stdio: [RawFd; 3]) -> Result<(), Errno> {
     sys::cloexec_from(3)
 }
 
-/// Stays, with nothing of the creator's but `kept`, until it is killed.
-pub(super) fn keep(stdio: [RawFd; 3], kept: &[RawFd]) -> ! {
-    // Neither a terminal's signals nor a reader of the creator's output are to
-    // depend on this process.
-    let _ = sys::setsid();
-    let _ = adopt_stdio(stdio);
-    let mut first = 3;
-    for fd in kept.iter().map(|fd| fd.cast_unsigned()) {
-        if fd > first {
-            let _ = sys::close_range(first, fd - 1);
+/// Closes every descriptor but those `kept`.
+pub(super) fn close_all_but(kept: impl Iterator<Item = RawFd> + Clone) {
+    let kept = kept.map(RawFd::cast_unsigned);
+    let mut first = 0;
+    while let Some(next) = kept.clone().filter(|fd| *fd >= first).min() {
+        if next > first {
+            let _ = sys::close_range(first, next - 1);
         }
-        first = fd + 1;
+        first = next + 1;
     }
     let _ = sys::close_from(first);
-    loop {
-        sys::pause();
-    }
 }
 
-/// Executes the command; returns what stood in the way of the best candidate.
+/// Executes the first of `candidates` that can be; returns what stood in the way of
+/// the best.
 ///
 /// As `execvp(3)`: a candidate that is not there is passed over, one that may
 /// not be executed is remembered, anything else ends the search.
-pub(super) fn execute(command: &Command) -> Errno {
+///
+/// # Safety
+///
+/// `argv` and `envp` must be null-terminated arrays of terminated strings.
+pub(super) unsafe fn execute<'a>(
+    candidates: impl Iterator<Item = &'a CStr>,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+) -> Errno {
     let mut seen = Errno(libc::ENOENT);
-    for candidate in &command.candidates {
-        // SAFETY: both arrays are null-terminated arrays of terminated strings.
-        let errno =
-            unsafe { sys::execve(candidate, command.argv.as_ptr(), command.envp.as_ptr()) };
+    for candidate in candidates {
+        // SAFETY: the caller's promise.
+        let errno = unsafe { sys::execve(candidate, argv, envp) };
         match errno.0 {
             libc::ENOENT | libc::ENOTDIR => {}
             libc::EACCES => seen = errno,

@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType, Spec};
 
-use crate::step::Step;
 use crate::sys::MountAttr;
 
-use super::{Namespaces, SpecError, c_path, mounts, target};
+use super::{Namespaces, SpecError, Step, c_path, directory, mounts, target};
 
 const FIELD: &str = "linux.devices";
 
@@ -74,7 +73,7 @@ pub(super) fn steps(
         } else {
             if let Some(parent) = device.path.parent().filter(|path| *path != Path::new("/dev"))
             {
-                steps.push(Step::EnsureDirectory(target(FIELD, parent, false)?));
+                steps.push(Step::EnsureDirectory(directory(FIELD, parent)?.into()));
             }
             steps.push(Step::Node {
                 path: c_path(FIELD, &device.path)?,

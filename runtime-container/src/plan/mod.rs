@@ -22,12 +22,15 @@ use oci_spec::runtime::{LinuxIdMapping, Process, Spec};
 
 use crate::child::Command;
 use crate::seccomp::{self, SeccompError};
-use crate::step::{Step, Target};
+use crate::step::{self, Target};
 
 pub(crate) use namespaces::Namespaces;
 pub use process::number as capability_number;
 pub(crate) use sequence::Part;
 use sequence::Sequence;
+
+/// Those of a plan own what they are about.
+pub(crate) type Step = step::Step<'static>;
 
 /// A spec this wall cannot carry out.
 #[derive(Debug, thiserror::Error)]
@@ -74,12 +77,11 @@ impl SpecError {
 /// cgroups.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Flags of `clone3` for the namespaces made with the process.
-    pub clone_flags: u64,
     pub namespaces: Namespaces,
     pub mappings: Mappings,
     pub setup: Vec<Step>,
     pub launch: Vec<Step>,
+    /// What is executed.
     pub command: Command,
     /// What the steps refer to by number.
     #[expect(dead_code, reason = "keeps the descriptors in the steps open")]
@@ -129,13 +131,6 @@ impl<'a> Setting<'a> {
 }
 
 impl Plan {
-    /// Has the child enter what was made ahead, before anything else of the tree.
-    pub(crate) fn enter(&mut self, entered: impl IntoIterator<Item = Step>) {
-        let inside = self.setup.iter().position(|step| *step == Step::StampRootfs);
-        let inside = inside.unwrap_or(self.setup.len());
-        self.setup.splice(inside..inside, entered);
-    }
-
     /// Plans the container for `bundle`.
     pub(crate) fn new(bundle: &Bundle, setting: Setting<'_>) -> Result<Self, SpecError> {
         Self::part(bundle, setting, Part::Whole)
@@ -157,12 +152,11 @@ impl Plan {
             refuse::ahead(spec, &namespaces)?;
         }
         let mappings = namespaces::mappings(linux, &namespaces)?;
-        let setup = setup(bundle, setting, &namespaces, &mappings)?.part(part);
-        let clone_flags = match part {
-            Part::Whole => namespaces.clone_flags,
-            Part::Ahead => namespaces.clone_flags & !namespaces::PID,
-            Part::Rest => namespaces::PID,
-        };
+        let mut setup = setup(bundle, setting, &namespaces, &mappings)?.part(part);
+        if part == Part::Ahead {
+            // With its keeper, from the beginning.
+            setup.insert(0, Step::DieWithParent);
+        }
         let launch = match part {
             Part::Ahead => Vec::new(),
             Part::Whole | Part::Rest => {
@@ -170,7 +164,7 @@ impl Plan {
             }
         };
         let command = process::command(process)?;
-        Ok(Self { clone_flags, namespaces, mappings, setup, launch, command, held })
+        Ok(Self { namespaces, mappings, setup, launch, command, held })
     }
 }
 
@@ -186,7 +180,7 @@ fn setup(
     let linux = bundle.linux().map_err(SpecError::Bundle)?;
     let mut setup = Sequence::default();
     setup.ahead(namespaces.first_steps());
-    setup.rest(process::oom_score(process));
+    setup.at_once(process::oom_score(process));
     let tree = mounts::Tree::from_spec(spec, namespaces, mappings)?;
     setup.ahead([mounts::propagation(linux)?]);
     setup.ahead(tree.sources);
@@ -200,17 +194,25 @@ fn setup(
     setup.rest([Step::StampRootfs]);
     setup.rest(namespaces::names(spec, namespaces)?);
     setup.ahead(namespaces::loopback(namespaces));
-    setup.extend(tree.mounts);
+    setup.ahead(tree.mounts);
     if namespaces.user {
         setup.ahead([Step::DetachOldRoot]);
     }
-    setup.rest(process::sysctls(linux, namespaces)?);
-    setup.rest([Step::EnsureDirectory(directory("process.cwd", process.cwd())?)]);
-    setup.rest(mounts::protections(spec)?);
+    setup.ahead(process::sysctls(linux, namespaces)?);
+    setup.rest([Step::EnsureDirectory(directory("process.cwd", process.cwd())?.into())]);
+    setup.ahead(mounts::protections(spec)?);
+    setup.rest(mounts::read_only_root(spec));
     if setting.attached {
         setup.rest([Step::DieWithParent]);
     }
     Ok(setup)
+}
+
+/// Whether the process of `spec` finds in a container made ahead what it would find in
+/// one made at once: its working directory is made before anything is protected there.
+pub(crate) fn fits_ahead(spec: &Spec) -> bool {
+    let process = spec.process().as_ref();
+    !process.is_some_and(|process| mounts::is_protected(spec, process.cwd()))
 }
 
 /// The steps and the command for a further process in a running container.
@@ -237,23 +239,17 @@ fn c_path(field: &'static str, path: &Path) -> Result<CString, SpecError> {
 }
 
 /// An absolute directory inside the container.
-fn directory(field: &'static str, path: &Path) -> Result<Target, SpecError> {
-    target(field, path, false)
+fn directory(field: &'static str, path: &Path) -> Result<CString, SpecError> {
+    if path.is_absolute() {
+        c_path(field, path)
+    } else {
+        Err(SpecError::invalid(field, format!("{} is not absolute", path.display())))
+    }
 }
 
-/// An absolute path inside the container, with the directories above it.
+/// An absolute path inside the container.
 fn target(field: &'static str, path: &Path, is_file: bool) -> Result<Target, SpecError> {
-    if !path.is_absolute() {
-        return Err(SpecError::invalid(field, format!("{} is not absolute", path.display())));
-    }
-    let mut parents = Vec::new();
-    for parent in path.ancestors().skip(1) {
-        if parent.parent().is_some() {
-            parents.push(c_path(field, parent)?);
-        }
-    }
-    parents.reverse();
-    Ok(Target { path: c_path(field, path)?, parents, is_file })
+    Ok(Target { path: directory(field, path)?, is_file })
 }
 
 #[cfg(test)]

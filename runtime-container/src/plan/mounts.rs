@@ -3,17 +3,17 @@
 
 use std::ffi::CStr;
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use oci_spec::runtime::{Linux, Mount as SpecMount, Spec};
 
 use crate::cgroup;
 use crate::child::MAX_SLOTS;
-use crate::step::{Mount, Step};
+use crate::step::Mount;
 use crate::sys::MountAttr;
 
 use super::options::Options;
-use super::{Mappings, Namespaces, SpecError, c_path, c_string, devices, target};
+use super::{Mappings, Namespaces, SpecError, Step, c_path, c_string, devices, target};
 
 const FIELD: &str = "mounts";
 
@@ -31,11 +31,8 @@ const ALLOWED: [&str; 8] =
 pub(super) struct Tree {
     /// Before the old root is let go: sources on the host are picked up.
     pub sources: Vec<Step>,
-    /// In the new root, each with whether it can be taken before the container's
-    /// process is known.
-    pub mounts: Vec<(bool, Step)>,
-    /// What shows the pid namespace of its maker, and what overlaps with that.
-    late: Vec<PathBuf>,
+    /// In the new root.
+    pub mounts: Vec<Step>,
 }
 
 impl Tree {
@@ -68,30 +65,18 @@ impl Tree {
                 let target = c_path(FIELD, mount.destination())?;
                 steps.push(Step::Propagation { target, flags: options.propagation });
             }
-            tree.place(mount, steps);
+            tree.mounts.append(&mut steps);
         }
         if own_dev {
             let (sources, nodes) = devices::steps(spec, namespaces, &mut slots)?;
             tree.sources.extend(sources);
-            tree.mounts.extend(nodes.into_iter().map(|step| (true, step)));
+            tree.mounts.extend(nodes);
         }
         if slots > MAX_SLOTS {
             let problem = format!("{slots} bind mounts; at most {MAX_SLOTS}");
             return Err(SpecError::invalid(FIELD, problem));
         }
         Ok(tree)
-    }
-
-    /// Adds the steps of `mount`, which must wait for the container's process if they
-    /// depend on its pid namespace, or are above or below something that does.
-    fn place(&mut self, mount: &SpecMount, steps: Vec<Step>) {
-        let at = mount.destination();
-        let overlap = |other: &PathBuf| at.starts_with(other) || other.starts_with(at);
-        let late = mount.typ().as_deref() == Some("proc") || self.late.iter().any(overlap);
-        if late {
-            self.late.push(at.clone());
-        }
-        self.mounts.extend(steps.into_iter().map(|step| (!late, step)));
     }
 
     fn bind(
@@ -177,7 +162,7 @@ fn cgroups(mount: &SpecMount, options: &Options) -> Result<Vec<Step>, SpecError>
     }
     if options.attributes != 0 {
         let attributes = MountAttr { set: options.attributes, ..MountAttr::default() };
-        let path = c_path(FIELD, destination)?;
+        let path = c_path(FIELD, destination)?.into();
         steps.push(Step::SetAttributes { path, attributes });
     }
     Ok(steps)
@@ -203,7 +188,7 @@ pub(super) fn propagation(linux: &Linux) -> Result<Step, SpecError> {
     Ok(Step::Propagation { target: c"/".to_owned(), flags: flags | libc::MS_REC })
 }
 
-/// Read-only and masked paths, then the root itself if it is read-only.
+/// Read-only and masked paths.
 pub(super) fn protections(spec: &Spec) -> Result<Vec<Step>, SpecError> {
     let mut steps = Vec::new();
     if let Some(linux) = spec.linux() {
@@ -214,11 +199,25 @@ pub(super) fn protections(spec: &Spec) -> Result<Vec<Step>, SpecError> {
             steps.push(Step::Mask(c_string("linux.maskedPaths", path.as_str())?));
         }
     }
-    if spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly) == Some(true) {
-        let attributes = MountAttr { set: libc::ST_RDONLY, ..MountAttr::default() };
-        steps.push(Step::SetAttributes { path: c"/".to_owned(), attributes });
-    }
     Ok(steps)
+}
+
+/// The root itself, if it is read-only.
+pub(super) fn read_only_root(spec: &Spec) -> Option<Step> {
+    let root = spec.root().as_ref();
+    let read_only = root.and_then(oci_spec::runtime::Root::readonly) == Some(true);
+    let attributes = MountAttr { set: libc::ST_RDONLY, ..MountAttr::default() };
+    read_only.then(|| Step::SetAttributes { path: c"/".into(), attributes })
+}
+
+/// Whether `path` is below one that is read-only or masked.
+pub(super) fn is_protected(spec: &Spec, path: &Path) -> bool {
+    let linux = spec.linux().as_ref();
+    let lists = [
+        linux.and_then(|linux| linux.readonly_paths().as_ref()),
+        linux.and_then(|linux| linux.masked_paths().as_ref()),
+    ];
+    lists.into_iter().flatten().flatten().any(|protected| path.starts_with(protected))
 }
 
 /// Whether a host file is a device node.

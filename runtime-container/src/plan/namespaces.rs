@@ -1,5 +1,6 @@
 //! Which namespaces are made, which are entered, and what is set in them.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -7,12 +8,7 @@ use oci_spec::runtime::{
     Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespaceType as Kind, Spec,
 };
 
-use crate::step::Step;
-
-use super::{Mappings, SpecError};
-
-/// `CLONE_NEWPID`.
-pub(super) const PID: u64 = libc::CLONE_NEWPID as u64;
+use super::{Mappings, SpecError, Step};
 
 /// The namespaces of a container.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -88,22 +84,6 @@ impl Namespaces {
         !self.enter.is_empty()
     }
 
-    /// What a process enters that is to be where this container's would be, the pid
-    /// namespace aside: the file in `/proc/<pid>/ns` and the kind of each.
-    pub(crate) fn kept(&self) -> impl Iterator<Item = (&'static str, i32)> + '_ {
-        let made = |kind: i32| self.clone_flags & u64::from(kind.cast_unsigned()) != 0;
-        [
-            ("cgroup", libc::CLONE_NEWCGROUP, self.cgroup),
-            ("ipc", libc::CLONE_NEWIPC, made(libc::CLONE_NEWIPC)),
-            ("uts", libc::CLONE_NEWUTS, made(libc::CLONE_NEWUTS)),
-            ("net", libc::CLONE_NEWNET, made(libc::CLONE_NEWNET)),
-            // Last: paths of the host lead nowhere after it.
-            ("mnt", libc::CLONE_NEWNS, true),
-        ]
-        .into_iter()
-        .filter_map(|(file, kind, made)| made.then_some((file, kind)))
-    }
-
     /// What comes before everything else: to be root of the user namespace.
     /// The cgroups are joined right after it.
     pub(super) fn first_steps(&self) -> Vec<Step> {
@@ -156,7 +136,7 @@ pub(super) fn mappings(linux: &Linux, namespaces: &Namespaces) -> Result<Mapping
 pub(super) fn names(spec: &Spec, namespaces: &Namespaces) -> Result<Vec<Step>, SpecError> {
     let mut steps = Vec::new();
     let names = [
-        ("hostname", spec.hostname(), Step::Hostname as fn(Vec<u8>) -> Step),
+        ("hostname", spec.hostname(), Step::Hostname as fn(Cow<'static, [u8]>) -> Step),
         ("domainname", spec.domainname(), Step::Domainname),
     ];
     for (field, name, step) in names {
@@ -164,7 +144,7 @@ pub(super) fn names(spec: &Spec, namespaces: &Namespaces) -> Result<Vec<Step>, S
             if !namespaces.uts {
                 return Err(SpecError::invalid(field, "needs a uts namespace of its own"));
             }
-            steps.push(step(name.clone().into_bytes()));
+            steps.push(step(name.clone().into_bytes().into()));
         }
     }
     Ok(steps)

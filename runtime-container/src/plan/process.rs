@@ -9,9 +9,9 @@ use oci_spec::runtime::{
 };
 
 use crate::child::{Command, StringArray};
-use crate::step::{CapabilitySets, Step};
+use crate::step::CapabilitySets;
 
-use super::{Namespaces, Setting, SpecError, c_path, c_string, compile};
+use super::{Namespaces, Setting, SpecError, Step, c_path, c_string, compile};
 
 /// Where a command without a slash is looked for when the environment has no
 /// `PATH` (execvp(3)).
@@ -31,7 +31,7 @@ pub(super) fn launch(
     }
     // The working directory of a workload may be closed to its user; it is
     // entered with the container's root privileges, as docker does.
-    steps.push(Step::Chdir(c_path("process.cwd", process.cwd())?));
+    steps.push(Step::Chdir(c_path("process.cwd", process.cwd())?.into()));
     let filters = seccomp.map(filters).transpose()?.unwrap_or_default();
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     let (early, late) = if no_new_privileges {
@@ -47,7 +47,7 @@ pub(super) fn launch(
     steps.push(Step::Become {
         uid: user.uid(),
         gid: user.gid(),
-        groups: user.additional_gids().clone().unwrap_or_default(),
+        groups: user.additional_gids().clone().unwrap_or_default().into(),
     });
     steps.push(Step::Capabilities(sets));
     if setting.attached {
@@ -68,7 +68,8 @@ pub(super) fn launch(
 fn filters(profile: &LinuxSeccomp) -> Result<Vec<Step>, SpecError> {
     let compiled = compile(profile)?;
     let flags = compiled.flags;
-    Ok(compiled.programs.into_iter().map(|program| Step::Seccomp { flags, program }).collect())
+    let install = |program: Vec<_>| Step::Seccomp { flags, program: program.into() };
+    Ok(compiled.programs.into_iter().map(install).collect())
 }
 
 /// `/proc/self/oom_score_adj`, while `/proc` is still the host's.

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use bulkhead_runtime::BundleError;
 
-use crate::step::{Mount, Step, Target};
+use crate::step::{Mount, Target};
 
-use super::{SpecError, c_path};
+use super::{SpecError, Step, c_path};
 
 /// Longest option string of `mount(2)`: a page with its terminator
 /// (mount(2), "data").
@@ -35,8 +35,7 @@ pub(super) fn steps(
     in_user_namespace: bool,
 ) -> Result<Vec<Step>, SpecError> {
     check(layers)?;
-    let on_scratch =
-        Target { path: c_path("state directory", scratch)?, parents: vec![], is_file: false };
+    let on_scratch = Target { path: c_path("state directory", scratch)?, is_file: false };
     let mut steps = vec![mount(c"tmpfs", &on_scratch, c"mode=0755".to_owned())];
     let lower = match direct(layers) {
         Some(lower) => lower,
@@ -126,7 +125,7 @@ fn short_names(
         }
         let _ = write!(lower, "{name}");
     }
-    steps.push(Step::Chdir(c_path("state directory", scratch)?));
+    steps.push(Step::Chdir(c_path("state directory", scratch)?.into()));
     Ok(lower)
 }
 

@@ -85,53 +85,127 @@ fn part(part: Part) -> Plan {
 #[test]
 fn the_parts_make_up_the_whole() {
     let (whole, ahead, rest) = (part(Part::Whole), part(Part::Ahead), part(Part::Rest));
-    assert_eq!(ahead.clone_flags | rest.clone_flags, whole.clone_flags);
-    assert_eq!(rest.clone_flags, namespaces::PID);
-    let mut together = [ahead.setup.as_slice(), rest.setup.as_slice()].concat();
+    assert_eq!(ahead.setup[0], Step::DieWithParent, "the keeper's child");
+    let mut together = [&ahead.setup[1..], rest.setup.as_slice()].concat();
     assert_eq!(together.len(), whole.setup.len());
     // The whole has the same steps, with those of the rest in between.
     for step in &whole.setup {
         let found = together.iter().position(|other| other == step).unwrap();
         together.remove(found);
     }
+    assert!(ahead.launch.is_empty());
+    assert_eq!(rest.launch, whole.launch);
 }
 
 #[test]
-fn what_shows_the_pid_namespace_or_the_process_comes_last() {
+fn what_belongs_to_the_process_comes_last() {
     let ahead = part(Part::Ahead).setup;
-    assert!(ahead.iter().any(|step| is_mount_of(step, c"/sys")));
+    assert!(ahead.iter().any(|step| is_mount_of(step, c"/proc")));
     assert!(ahead.contains(&Step::LoopbackUp) && ahead.contains(&Step::DetachOldRoot));
     assert!(!ahead.iter().any(|step| {
-        is_mount_of(step, c"/proc")
-            || matches!(step, Step::Hostname(_) | Step::Mask(_) | Step::ReadOnly(_))
-            || matches!(step, Step::DieWithParent | Step::EnsureDirectory(_))
+        matches!(step, Step::Hostname(_) | Step::EnsureDirectory(_) | Step::StampRootfs)
     }));
-    let mut rest = part(Part::Rest);
-    assert_eq!(position(&rest.setup, |step| *step == Step::StampRootfs), 0);
-    rest.enter([Step::Enter { fd: 9, kind: libc::CLONE_NEWNS }]);
-    assert!(matches!(rest.setup[0], Step::Enter { .. }), "before any path is followed");
+    assert_eq!(part(Part::Rest).setup[0], Step::StampRootfs);
 }
 
-#[test]
-fn what_is_mounted_over_proc_waits_for_it() {
+/// A plan of everything that can be left for a prepared container.
+fn full_rest() -> Plan {
     let mut bundle = bundle(true);
-    let mounts = bundle.spec.mounts_mut().as_mut().unwrap();
-    let tmpfs = |at: &str| {
-        let mount = oci_spec::runtime::MountBuilder::default().typ("tmpfs").destination(at);
-        mount.source("tmpfs").build().unwrap()
-    };
-    mounts.extend([tmpfs("/proc/bus"), tmpfs("/procession")]);
-    let setting =
-        Setting { scratch: Path::new("/run/x"), privileged: true, attached: true, init: false };
-    let ahead = Plan::part(&bundle, setting, Part::Ahead).unwrap().setup;
-    assert!(ahead.iter().any(|step| is_mount_of(step, c"/procession")));
-    assert!(!ahead.iter().any(|step| is_mount_of(step, c"/proc/bus")));
+    bundle.spec.set_domainname(Some("domain".to_owned()));
+    let root = oci_spec::runtime::RootBuilder::default().readonly(true).build().unwrap();
+    bundle.spec.set_root(Some(root));
+    let process = bundle.spec.process_mut().as_mut().unwrap();
+    process.set_env(Some(vec!["A=b".to_owned(), "PATH=/x:/y".to_owned(), String::new()]));
+    process.user_mut().set_additional_gids(Some(vec![7, 8, 9]));
+    let limit = oci_spec::runtime::PosixRlimitBuilder::default()
+        .typ(oci_spec::runtime::PosixRlimitType::RlimitNofile)
+        .soft(64_u64)
+        .hard(128_u64)
+        .build();
+    process.set_rlimits(Some(vec![limit.unwrap()]));
+    let scratch = Path::new("/run/x");
+    let setting = Setting { scratch, privileged: true, attached: true, init: true };
+    Plan::part(&bundle, setting, Part::Rest).unwrap()
 }
 
 #[test]
-fn a_target_knows_the_way_to_itself() {
-    let deep = target("mounts", Path::new("/a/b/c"), false).unwrap();
-    assert_eq!(deep.parents, [c"/a".to_owned(), c"/a/b".to_owned()]);
-    assert!(directory("mounts", Path::new("/a")).unwrap().parents.is_empty());
-    assert!(directory("mounts", Path::new("a")).is_err());
+fn a_brief_says_what_the_plan_says() {
+    use crate::brief::{self, Brief};
+    let plan = full_rest();
+    for init in [true, false] {
+        let words = brief::write(&plan, init).unwrap();
+        let brief = Brief::read(&words).unwrap();
+        // What a step calls a limit is for those who describe it.
+        let named = |step: &Step| match step {
+            Step::Limit { resource, soft, hard, .. } => {
+                Step::Limit { resource: *resource, name: "", soft: *soft, hard: *hard }
+            }
+            other => other.clone(),
+        };
+        let same = |read: brief::Steps<'_>, planned: &[Step]| {
+            let read: Vec<_> = read.map(Result::unwrap).collect();
+            assert_eq!(read, planned.iter().map(named).collect::<Vec<_>>());
+        };
+        same(brief.setup, &plan.setup);
+        same(brief.launch, &plan.launch);
+        let same = |read: brief::Strings<'_>, planned: &[CString]| {
+            assert_eq!(read.count_left(), planned.len());
+            let read: Vec<CString> = read.map(|text| text.unwrap().to_owned()).collect();
+            assert_eq!(read, planned);
+        };
+        same(brief.candidates, &plan.command.candidates);
+        same(brief.argv, plan.command.argv.strings());
+        same(brief.envp, plan.command.envp.strings());
+        assert_eq!(brief.init, init);
+    }
+    assert!(brief::write(&part(Part::Whole), false).is_none(), "mounts are made ahead");
+}
+
+#[test]
+fn a_brief_that_is_cut_off_or_damaged_is_not_followed_blindly() {
+    use crate::brief::{self, Brief};
+    let words = brief::write(&full_rest(), false).unwrap();
+    let read_all = |words: &[u64]| {
+        if let Some(brief) = Brief::read(words) {
+            let steps = [brief.setup, brief.launch].into_iter().flatten();
+            let texts = [brief.candidates, brief.argv, brief.envp].into_iter().flatten();
+            // An error ends the reading, as it does in the child.
+            let _ = steps.map(drop_ok).take_while(|ok| *ok).count();
+            let _ = texts.map(drop_ok).take_while(|ok| *ok).count();
+        }
+    };
+    for len in 0..words.len() {
+        assert!(Brief::read(&words[..len]).is_none(), "{len}");
+    }
+    for at in 0..words.len() {
+        for value in [0, 1, u64::MAX, u64::MAX / 8 + 1] {
+            let mut damaged = words.clone();
+            damaged[at] = value;
+            read_all(&damaged);
+        }
+    }
+}
+
+fn drop_ok<T, E>(result: Result<T, E>) -> bool {
+    result.is_ok()
+}
+
+#[test]
+fn a_working_directory_below_what_is_protected_does_not_fit() {
+    let mut bundle = bundle(true);
+    let linux = bundle.spec.linux_mut().as_mut().unwrap();
+    linux.set_readonly_paths(Some(vec!["/locked".to_owned()]));
+    linux.set_masked_paths(Some(vec!["/hidden".to_owned()]));
+    let mut at = |cwd: &str| {
+        bundle.spec.process_mut().as_mut().unwrap().set_cwd(cwd.into());
+        fits_ahead(&bundle.spec)
+    };
+    assert!(at("/") && at("/lockedin"));
+    assert!(!at("/locked") && !at("/locked/deeper") && !at("/hidden/x"));
+}
+
+#[test]
+fn a_target_is_absolute() {
+    assert!(directory("mounts", Path::new("/a")).is_ok());
+    assert!(target("mounts", Path::new("a"), true).is_err());
 }

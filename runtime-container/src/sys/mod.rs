@@ -71,8 +71,10 @@ macro_rules! call {
 }
 
 mod files;
+mod sockets;
 
 pub(crate) use files::*;
+pub(crate) use sockets::*;
 
 fn text(string: &CStr) -> usize {
     string.as_ptr().addr()
@@ -238,10 +240,22 @@ pub(crate) fn block_signals(set: u64) -> Result<()> {
         .map(drop)
 }
 
-/// Waits for a signal to be handled.
-pub(crate) fn pause() {
+/// The calling process's id.
+pub(crate) fn getpid() -> i32 {
     // SAFETY: takes no arguments; the array only sets its type.
-    let _ = unsafe { syscall(libc::SYS_pause, [0; 6]) };
+    let pid = unsafe { syscall(libc::SYS_getpid, [0; 6]) };
+    pid.ok().and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0)
+}
+
+/// Maps memory of the caller's own, `len` bytes, that begins as what is in `file`, or
+/// as zeroes without one. Page-aligned.
+pub(crate) fn map(file: Option<RawFd>, len: usize) -> Result<*mut u8> {
+    let flags = libc::MAP_PRIVATE | if file.is_none() { libc::MAP_ANONYMOUS } else { 0 };
+    let protection = reg(libc::PROT_READ | libc::PROT_WRITE);
+    // SAFETY: the kernel chooses the place, where nothing else is.
+    let at =
+        unsafe { call!(SYS_mmap, 0, len, protection, reg(flags), reg(file.unwrap_or(-1)), 0) }?;
+    Ok(std::ptr::with_exposed_provenance_mut(at))
 }
 
 /// Waits for a signal of `set` to be pending and takes it.
@@ -255,6 +269,12 @@ pub(crate) fn sigwait(set: u64) -> Result<i32> {
 pub(crate) fn kill(pid: i32, signal: i32) -> Result<()> {
     // SAFETY: takes no pointers.
     unsafe { call!(SYS_kill, reg(pid), reg(signal)) }.map(drop)
+}
+
+/// Sends `signal` to the process that `pidfd` is.
+pub(crate) fn signal_process(pidfd: RawFd, signal: i32) -> Result<()> {
+    // SAFETY: no siginfo is given.
+    unsafe { call!(SYS_pidfd_send_signal, reg(pidfd), reg(signal), 0, 0) }.map(drop)
 }
 
 /// Reaps any child that has exited: its id and wait status.

@@ -8,7 +8,7 @@ fn bundle() -> Bundle {
 }
 
 fn key(bundle: &Bundle) -> PoolKey {
-    PoolKey::of(Isolation::Container, bundle).unwrap()
+    PoolKey::of(Isolation::Container, bundle, "").unwrap()
 }
 
 fn with(change: impl FnOnce(&mut Spec)) -> PoolKey {
@@ -49,7 +49,8 @@ fn what_the_process_brings_along_is_not_in_the_key() {
         }),
         known
     );
-    assert_ne!(PoolKey::of(Isolation::MicroVm, &bundle()).unwrap(), known);
+    assert_ne!(PoolKey::of(Isolation::MicroVm, &bundle(), "").unwrap(), known);
+    assert_ne!(PoolKey::of(Isolation::Container, &bundle(), "made otherwise").unwrap(), known);
 }
 
 #[test]
@@ -86,7 +87,7 @@ fn a_prepared_sandbox_is_taken_once_and_then_owned() {
     let root = tempfile::tempdir().unwrap();
     let (pool, key) = (Pool::at(root.path()), key(&bundle()));
     assert!(pool.claim(&key).unwrap().is_none());
-    let keeper = prepare(&pool, "one", &key);
+    let mut keeper = prepare(&pool, "one", &key);
     assert_eq!((pool.count(&key).unwrap(), pool.list().unwrap().len()), (1, 1));
     assert!(abandoned(&pool).is_empty());
 
@@ -94,8 +95,9 @@ fn a_prepared_sandbox_is_taken_once_and_then_owned() {
     assert_eq!(claim.id().as_str(), "one");
     assert!(pool.claim(&key).unwrap().is_none(), "it is taken");
     let mut dir = claim.open().unwrap();
-    drop(keeper);
-    claim.take_over(&mut dir).unwrap();
+    let lock = keeper.lock().unwrap().try_clone().unwrap();
+    keeper.hand_over();
+    claim.take_over(&mut dir, lock).unwrap();
     assert!(abandoned(&pool).is_empty());
     assert!(!root.path().join(OFFERS).exists(), "the last one is gone");
     drop(dir);
