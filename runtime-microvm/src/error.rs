@@ -42,6 +42,12 @@ pub enum MicroVmError {
     /// The snapshot to go on from cannot be used.
     #[error("cannot go on from a snapshot")]
     Snapshot(#[from] SnapshotError),
+    /// There is nothing to restore a machine from.
+    #[error("the template was removed before a machine could be restored from it")]
+    NoTemplate,
+    /// The monitor of a prepared machine does not answer.
+    #[error("the prepared machine is no longer kept")]
+    NotKept,
     /// The monitor could not save the machine.
     #[error("the monitor could not save the machine")]
     NotSaved(#[source] SetupFailure),

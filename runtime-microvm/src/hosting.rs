@@ -77,12 +77,7 @@ pub fn make<S>(
     request: Create<'_>,
     build: impl FnOnce(Create<'_>, StateDir) -> Result<S, Error>,
 ) -> Result<S, Error> {
-    if request.lifetime == Lifetime::Detached {
-        return Err(Error::Unsupported {
-            isolation: Isolation::MicroVm,
-            what: "a detached sandbox",
-        });
-    }
+    refuse_detached(request.lifetime)?;
     let record = Record::creating(request.id, Isolation::MicroVm, request.lifetime);
     let dir = StateDir::create(root, &record)?;
     let path = dir.path().to_owned();
@@ -90,6 +85,17 @@ pub fn make<S>(
         // The error at hand says more than one about the directory would.
         drop(std::fs::remove_dir_all(path));
     })
+}
+
+/// Refuses what no microVM is.
+pub fn refuse_detached(lifetime: Lifetime) -> Result<(), Error> {
+    match lifetime {
+        Lifetime::Attached => Ok(()),
+        Lifetime::Detached => Err(Error::Unsupported {
+            isolation: Isolation::MicroVm,
+            what: "a detached sandbox",
+        }),
+    }
 }
 
 /// Removes the directory of `id`, if there is one.

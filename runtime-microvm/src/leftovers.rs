@@ -17,7 +17,7 @@ const GONE_WITHIN_MS: u16 = 30_000;
 /// Kills every monitor of the sandbox whose directory is `state_dir`.
 pub fn kill_monitors(state_dir: &Path) -> Result<(), MicroVmError> {
     while let Some((_, process)) = find_monitor(state_dir)? {
-        kill(&process).map_err(io_error("kill a monitor"))?;
+        kill(&process).and_then(|()| wait(&process)).map_err(io_error("kill a monitor"))?;
     }
     Ok(())
 }
@@ -67,8 +67,8 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Kills the process and waits until it is gone.
-fn kill(process: &OwnedFd) -> io::Result<()> {
+/// Kills the process.
+pub fn kill(process: &OwnedFd) -> io::Result<()> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a descriptor of ours, and no extra information to point to.
     let sent = unsafe {
@@ -84,6 +84,11 @@ fn kill(process: &OwnedFd) -> io::Result<()> {
         let error = io::Error::last_os_error();
         return if error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(error) };
     }
+    Ok(())
+}
+
+/// Waits until a process that ends is gone.
+pub fn wait(process: &OwnedFd) -> io::Result<()> {
     let mut fds = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
     match poll(&mut fds, PollTimeout::from(GONE_WITHIN_MS))? {
         0 => Err(io::ErrorKind::TimedOut.into()),

@@ -26,6 +26,7 @@ mod loaded;
 pub mod machine;
 mod monitor;
 mod monitor_process;
+mod pool;
 pub mod profile;
 mod runtime;
 mod sandbox;

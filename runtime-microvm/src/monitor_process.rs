@@ -3,19 +3,24 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use bulkhead_runtime::KvmStats;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use crate::config::MicroVmConfig;
 use crate::error::{MicroVmError, io_error};
 use crate::kvm::StatsReader;
+use crate::leftovers;
 use crate::monitor::channel::Channel;
 use crate::monitor::config::MonitorConfig;
+use crate::monitor::control;
 use crate::monitor::report::{GuestFailure, Report, SavedFiles};
 use crate::monitor::request::Request;
+use crate::monitor::waiting::HANDED;
 use crate::saving::saved;
 
 /// What the monitor prints, which is nothing unless it is broken.
@@ -24,9 +29,67 @@ const STDERR: &str = "monitor.log";
 /// A started monitor. Dropping it kills it.
 #[derive(Debug)]
 pub struct MonitorProcess {
-    child: Child,
+    process: Process,
     channel: Channel,
     stats: Vec<StatsReader>,
+}
+
+/// The monitor's process.
+#[derive(Debug)]
+enum Process {
+    /// A child of ours.
+    Ours(Child),
+    /// Somebody else's, who prepared it.
+    Taken { pid: i32, process: OwnedFd },
+    /// Left to itself.
+    Left,
+}
+
+impl Process {
+    fn pid(&self) -> i32 {
+        match self {
+            Self::Ours(child) => i32::try_from(child.id()).unwrap_or(0),
+            Self::Taken { pid, .. } => *pid,
+            Self::Left => 0,
+        }
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        match self {
+            Self::Ours(child) => child.kill(),
+            Self::Taken { process, .. } => leftovers::kill(process),
+            Self::Left => Ok(()),
+        }
+    }
+
+    /// Waits for one that ends, or was killed, and tells how it ended, which only a
+    /// parent learns.
+    fn wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        match self {
+            Self::Ours(child) => child.wait().map(Some),
+            Self::Taken { process, .. } => {
+                leftovers::wait(process)?;
+                // We may be the one who prepared it.
+                let how = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+                let _ = waitid(Id::PIDFd(process.as_fd()), how);
+                Ok(None)
+            }
+            Self::Left => Ok(None),
+        }
+    }
+}
+
+/// A monitor that was prepared, and what it had kept.
+#[derive(Debug)]
+pub struct Taken {
+    /// The monitor, whose machine runs.
+    pub monitor: MonitorProcess,
+    /// What it was told when it was started.
+    pub config: MonitorConfig,
+    /// The sandbox's lock.
+    pub lock: File,
+    /// Where the guest's PID 1 calls.
+    pub listener: UnixListener,
 }
 
 /// How a machine ended, as far as the monitor said so.
@@ -39,10 +102,11 @@ pub enum MachineEnd {
 }
 
 impl MonitorProcess {
-    /// Starts a monitor and waits until its machine is up.
+    /// Starts a monitor, with copies of `fds`, and waits until its machine is up.
     pub fn start(
         runtime: &MicroVmConfig,
         config: &MonitorConfig,
+        fds: &[BorrowedFd<'_>],
     ) -> Result<Self, MicroVmError> {
         let [program, args @ ..] = &runtime.monitor[..] else {
             return Err(MicroVmError::NoMonitor);
@@ -64,11 +128,37 @@ impl MonitorProcess {
                 program: program.display().to_string(),
                 source,
             })?;
-        let mut monitor = Self { child, channel, stats: Vec::new() };
+        let mut monitor = Self { process: Process::Ours(child), channel, stats: Vec::new() };
         // A monitor that dies right away is reported below, with what it said.
-        drop(monitor.channel.send(config, &[]));
+        drop(monitor.channel.send(config, fds));
         monitor.await_creation(&config.state_dir)?;
         Ok(monitor)
+    }
+
+    /// Takes the monitor that waits in the directory of a prepared sandbox; its machine
+    /// goes on.
+    pub fn take(state_dir: &Path) -> Result<Taken, MicroVmError> {
+        let call = || -> io::Result<(Channel, Process)> {
+            let channel = control::call(state_dir)?;
+            let pid = channel.listener_pid()?;
+            // It is the monitor's, for that answers afterwards.
+            let process = leftovers::open(pid)?;
+            channel.send(&Request::Take, &[])?;
+            Ok((channel, Process::Taken { pid, process }))
+        };
+        let (channel, process) = call().map_err(io_error("call the prepared machine"))?;
+        let kept = channel.receive::<Report>(true).map_err(io_error("hear the monitor"))?;
+        let Some((Report::Kept(config), fds)) = kept else { return Err(MicroVmError::NotKept) };
+        let fds: Result<[OwnedFd; HANDED], _> = fds.try_into();
+        let [lock, listener] = fds.map_err(|_| MicroVmError::NotKept)?;
+        let mut monitor = Self { process, channel, stats: Vec::new() };
+        monitor.await_creation(state_dir)?;
+        Ok(Taken { monitor, config: *config, lock: lock.into(), listener: listener.into() })
+    }
+
+    /// Leaves the monitor, which waits to be taken, to itself.
+    pub fn leave(mut self) {
+        self.process = Process::Left;
     }
 
     fn await_creation(&mut self, state_dir: &Path) -> Result<(), MicroVmError> {
@@ -80,7 +170,7 @@ impl MonitorProcess {
             Ok(Some((Report::Ended { failure: Some(failure), .. }, _))) => {
                 Err(MicroVmError::Guest(failure))
             }
-            Ok(Some((Report::Ended { .. } | Report::Saved(_), _)) | None) => {
+            Ok(Some((Report::Ended { .. } | Report::Saved(_) | Report::Kept(_), _)) | None) => {
                 Err(self.died(state_dir))
             }
             Err(error) => Err(io_error("understand the monitor")(error)),
@@ -98,7 +188,7 @@ impl MonitorProcess {
 
     /// Its process id, valid as long as it has not been [killed](Self::kill).
     pub fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap_or(0)
+        self.process.pid()
     }
 
     /// Polls readable once the machine has ended or the monitor is gone.
@@ -119,7 +209,7 @@ impl MonitorProcess {
             Ok(Some((Report::NotCreated(failure), _))) => {
                 Err(MicroVmError::NotCreated(failure))
             }
-            Ok(Some((Report::Created | Report::Saved(_), _)) | None) => {
+            Ok(Some((Report::Created | Report::Saved(_) | Report::Kept(_), _)) | None) => {
                 Err(self.died(state_dir))
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -149,11 +239,12 @@ impl MonitorProcess {
 
     fn died(&mut self, state_dir: &Path) -> MicroVmError {
         // It has closed the channel, which it does only by ending.
-        let status = match self.child.wait() {
-            Ok(status) if status.signal() == Some(libc::SIGBUS) => {
+        let status = match self.process.wait() {
+            Ok(None) => "how, only its parent learns".to_owned(),
+            Ok(Some(status)) if status.signal() == Some(libc::SIGBUS) => {
                 return MicroVmError::MemoryLost;
             }
-            Ok(status) => status.to_string(),
+            Ok(Some(status)) => status.to_string(),
             Err(error) => error.to_string(),
         };
         let stderr = std::fs::read_to_string(state_dir.join(STDERR)).unwrap_or_default();
@@ -198,8 +289,8 @@ impl MonitorProcess {
     pub fn kill(&mut self) -> Result<(), MicroVmError> {
         // Each descriptor of a VM's statistics keeps the VM.
         self.stats.clear();
-        self.child.kill().map_err(io_error("kill the monitor"))?;
-        self.child.wait().map(drop).map_err(io_error("wait for the monitor"))
+        self.process.kill().map_err(io_error("kill the monitor"))?;
+        self.process.wait().map(drop).map_err(io_error("wait for the monitor"))
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bulkhead_kernels::KvmFlavour;
 use bulkhead_runtime::{
-    Availability, Bundle, Capabilities, Clock, Create, Error, Isolation, Lifetime, Record,
-    Runtime, Sandbox, SandboxId, StateDir, Status, Timeline,
+    Availability, Bundle, Capabilities, Claim, Clock, Create, Error, Isolation, Lifetime, Pool,
+    PoolKey, Prepare, Record, Runtime, Sandbox, SandboxId, StateDir, Status, Timeline,
 };
 
 use crate::application::Resumption;
@@ -17,6 +17,7 @@ use crate::leftovers;
 use crate::loaded::LoadedMicroVm;
 use crate::monitor::config::{MonitorConfig, files};
 use crate::monitor_process::MonitorProcess;
+use crate::pool;
 use crate::sandbox::{MicroVm, Parts};
 use crate::session::convert;
 use crate::template;
@@ -84,6 +85,7 @@ impl MicroVmRuntime {
             restore: None,
             prefetch: self.config.prefetch,
             resumes: false,
+            waits: false,
             seccomp: self.config.seccomp,
         })
     }
@@ -117,7 +119,7 @@ impl MicroVmRuntime {
             .map_err(wall("preparing the microVM"))?;
         let listener = hosting::listener(dir.path()).map_err(wall("preparing the microVM"))?;
         shared.mark(Clock::RootfsReady);
-        let monitor = MonitorProcess::start(&self.config, &config)
+        let monitor = MonitorProcess::start(&self.config, &config, &[])
             .map_err(wall("creating the microVM"))?;
         let mut record = Record::creating(id, Isolation::MicroVm, Lifetime::Attached);
         record.pid = Some(monitor.pid());
@@ -173,11 +175,36 @@ impl Runtime for MicroVmRuntime {
     }
 
     fn capabilities(&self) -> Capabilities {
-        hosting::CAPABILITIES
+        Capabilities { prepare: pool::templates(self).is_some(), ..hosting::CAPABILITIES }
     }
 
     fn create(&self, request: Create<'_>) -> Result<Box<dyn Sandbox>, Error> {
         hosting::create(&self.config.root, request, |request, dir| self.build(request, dir))
+    }
+
+    fn pool_key(&self, bundle: &Bundle) -> Result<PoolKey, Error> {
+        pool::key(self, bundle)
+    }
+
+    fn prepare(&self, request: Prepare<'_>) -> Result<(), Error> {
+        pool::prepare(self, &request)
+    }
+
+    fn claim(&self, bundle: &Bundle) -> Result<Option<Claim>, Error> {
+        pool::claim(self, bundle)
+    }
+
+    fn complete(&self, claim: Claim, request: Create<'_>) -> Result<Box<dyn Sandbox>, Error> {
+        let id = claim.id().clone();
+        match pool::complete(claim, request) {
+            Ok(machine) => Ok(Box::new(machine)),
+            Err(error) => {
+                // What went wrong matters more than what cannot be removed, which is
+                // found again.
+                drop(self.purge(&id));
+                Err(error)
+            }
+        }
     }
 
     fn load(&self, id: &SandboxId) -> Result<Box<dyn Sandbox>, Error> {
@@ -187,6 +214,8 @@ impl Runtime for MicroVmRuntime {
     }
 
     fn purge(&self, id: &SandboxId) -> Result<(), Error> {
+        // While it is being removed nobody takes it.
+        let _claim = Pool::at(&self.config.root).claim_this(id)?;
         let path = self.config.root.join(id);
         leftovers::kill_monitors(&path).map_err(wall("ending the monitor"))?;
         hosting::remove(&self.config.root, id)

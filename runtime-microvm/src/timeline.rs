@@ -111,6 +111,13 @@ impl SharedTimeline {
         self.stamp(clock as usize);
     }
 
+    /// Forgets everything seen so far.
+    pub fn forget(&self) {
+        for index in 0..SLOTS {
+            self.slot(index).store(0, Ordering::Relaxed);
+        }
+    }
+
     /// When `clock` was seen.
     #[must_use]
     pub fn get(&self, clock: Clock) -> Option<Instant> {

@@ -78,13 +78,14 @@ pub fn all() -> Vec<Case> {
         MICROVM: scorecard { a_filter_is_for_containers }
         BOTH: limits { memory_limit_is_enforced_and_said, pids_limit_is_enforced }
         BOTH: crash { quick_runs_leave_nothing, killed_runs_are_collected, interrupts_leave_nothing }
-        CONTAINER: pool {
+        BOTH: pool {
             a_prepared_sandbox_is_used_once,
             runs_at_once_never_share_one,
             a_run_fills_the_pool_for_the_next,
+            one_that_was_killed_is_passed_over,
             killed_fills_are_collected,
         }
-        MICROVM: pool { microvms_are_not_prepared_yet }
+        MICROVM: pool { prepared_machines_are_machines_of_their_own }
         MICROVM: density { freed_memory_is_given_back, a_mapped_root_takes_no_guest_memory }
         NEITHER: hostile_images {
             paths_that_leave_the_root_are_refused,

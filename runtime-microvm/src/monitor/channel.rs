@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 /// Longest message, bytes: a failure with its console lines.
 const MAX_MESSAGE: usize = 64 << 10;
 /// Most descriptors beside a message.
-const MAX_FDS: usize = 4;
+const MAX_FDS: usize = 8;
 
 /// One end.
 #[derive(Debug)]
@@ -93,6 +93,18 @@ impl Channel {
             return Ok(None);
         }
         Ok(Some((serde_json::from_slice(&bytes[..len])?, fds)))
+    }
+}
+
+impl Channel {
+    /// The process that listened where this channel was connected to.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    pub fn listener_pid(&self) -> io::Result<i32> {
+        use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+        Ok(getsockopt(&self.0, PeerCredentials)?.pid())
     }
 }
 

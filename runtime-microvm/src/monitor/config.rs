@@ -45,6 +45,9 @@ pub struct MonitorConfig {
     pub prefetch: Prefetch,
     /// A workload runs in that already.
     pub resumes: bool,
+    /// Wait with the restored machine for whoever asks for it, instead of serving, and
+    /// ending with, the parent.
+    pub waits: bool,
     /// Give up every system call the monitor does not need.
     pub seccomp: bool,
 }

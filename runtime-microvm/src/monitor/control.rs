@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, listen,
@@ -38,14 +39,32 @@ impl Control {
 
     /// Takes a call, in place of the one before.
     pub fn accept(&mut self, epoll: &Epoll, token: u64) {
-        let flags = SockFlag::SOCK_CLOEXEC;
-        let Ok(fd) = accept4(self.listener.as_raw_fd(), flags) else { return };
-        // SAFETY: the kernel has just returned this descriptor; nobody else owns it.
-        let caller = unsafe { OwnedFd::from_raw_fd(fd) };
+        let Some(caller) = self.take_call() else { return };
         let event = EpollEvent::new(EpollFlags::EPOLLIN, token);
         // Its descriptor leaves the set with the last caller.
         self.caller = None;
         self.caller = epoll.add(&caller, event).is_ok().then(|| Channel::from_fd(caller));
+    }
+
+    /// Waits for the next caller.
+    pub fn next_caller(&self) -> io::Result<Channel> {
+        let mut fds = [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)];
+        loop {
+            match poll(&mut fds, PollTimeout::NONE) {
+                Err(nix::errno::Errno::EINTR) => continue,
+                other => other?,
+            };
+            // Who has hung up already is not there any more.
+            if let Some(caller) = self.take_call() {
+                return Ok(Channel::from_fd(caller));
+            }
+        }
+    }
+
+    fn take_call(&self) -> Option<OwnedFd> {
+        let fd = accept4(self.listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC).ok()?;
+        // SAFETY: the kernel has just returned this descriptor; nobody else owns it.
+        Some(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
     /// Who called.

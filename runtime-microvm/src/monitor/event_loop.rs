@@ -61,7 +61,8 @@ pub struct Watched<'a> {
 /// The end of the parent is seen twice over: its end of the channel closes,
 /// unless another process got hold of a copy; and the kernel sends a signal
 /// when the *thread* that started us ends, upon which we look for the process.
-pub fn die_with(parent: i32) -> Result<SignalFd, MonitorError> {
+/// Without `parent` there is only the channel to whoever it belongs to.
+pub fn die_with(parent: Option<i32>) -> Result<SignalFd, MonitorError> {
     let failed = |action| move |errno: nix::errno::Errno| process(action)(errno.into());
     let mut mask = SigSet::empty();
     mask.add(PARENT_DEATH);
@@ -70,6 +71,7 @@ pub fn die_with(parent: i32) -> Result<SignalFd, MonitorError> {
         .map_err(failed("watch signals"))?;
     // Fails only when we lead a group already, which is as good.
     let _ = nix::unistd::setsid();
+    let Some(parent) = parent else { return Ok(signals) };
     // SAFETY: plain integers.
     if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, PARENT_DEATH as libc::c_int) } != 0 {
         return Err(process("ask for the parent's end")(io::Error::last_os_error()));

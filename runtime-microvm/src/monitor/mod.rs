@@ -16,6 +16,7 @@ pub(crate) mod report;
 pub(crate) mod request;
 mod seccomp;
 mod slice;
+pub(crate) mod waiting;
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -123,11 +124,11 @@ fn serve_vsock(path: PathBuf) -> ExitCode {
 }
 
 fn run(channel: &Channel) -> Result<(), MonitorError> {
-    let (config, _) = channel
+    let (config, kept) = channel
         .receive::<MonitorConfig>(true)
         .and_then(|message| message.ok_or(io::ErrorKind::UnexpectedEof.into()))
         .map_err(MonitorError::Config)?;
-    let signals = event_loop::die_with(config.parent)?;
+    let signals = event_loop::die_with((!config.waits).then_some(config.parent))?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
         .map_err(|errno| process("make an epoll descriptor")(errno.into()))?;
     let epoll = Arc::new(epoll);
@@ -139,10 +140,17 @@ fn run(channel: &Channel) -> Result<(), MonitorError> {
         Some(dir) => restore(dir, &config, &timeline, &epoll)?,
         None => build(&config, &timeline, &epoll)?,
     };
-    timeline.mark(Clock::SandboxCreated);
     give_up_capabilities()?;
     let Machine { vcpu, io, rest } = machine;
     let filters = config.seccomp.then(seccomp::filters).transpose()?;
+    let control =
+        control::Control::listen(&config.state_dir).map_err(process("listen for requests"))?;
+    let taker = match config.waits {
+        false => None,
+        true => Some(wait(channel, &control, &config, &timeline, kept)?),
+    };
+    let channel = taker.as_ref().unwrap_or(channel);
+    timeline.mark(Clock::SandboxCreated);
     let (vcpu_filter, own_filter) = filters.unzip();
     let limits = processor::Limits {
         cpu: config.cpu_limit,
@@ -154,8 +162,6 @@ fn run(channel: &Channel) -> Result<(), MonitorError> {
 
     let fds: Vec<_> = rest.stats.iter().map(AsFd::as_fd).collect();
     channel.send(&Report::Created, &fds).map_err(process("report to the caller"))?;
-    let control =
-        control::Control::listen(&config.state_dir).map_err(process("listen for requests"))?;
     let watched = event_loop::Watched {
         channel,
         processor: &processor,
@@ -164,6 +170,22 @@ fn run(channel: &Channel) -> Result<(), MonitorError> {
         config: &config,
     };
     event_loop::run(&watched, control, &rest, &epoll, own_filter)
+}
+
+/// Reports that the machine is there to be taken and waits until it is; the channel to
+/// the taker. What was seen before is not part of what it sees.
+fn wait(
+    maker: &Channel,
+    control: &control::Control,
+    config: &MonitorConfig,
+    timeline: &SharedTimeline,
+    kept: Vec<OwnedFd>,
+) -> Result<Channel, MonitorError> {
+    maker.send(&Report::Created, &[]).map_err(process("report to the caller"))?;
+    let taker =
+        waiting::for_taker(control, config, kept).map_err(process("wait to be taken"))?;
+    timeline.forget();
+    Ok(taker)
 }
 
 /// Everything is open: from here on a guest that broke out of its machine would

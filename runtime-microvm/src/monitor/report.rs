@@ -17,6 +17,10 @@ pub enum Report {
     Created,
     /// The machine could not be built.
     NotCreated(SetupFailure),
+    /// What [`super::request::Request::Take`] gets: what the machine is made of, and
+    /// beside this message the descriptors of [`super::waiting::HANDED`]. That it runs
+    /// is reported next.
+    Kept(Box<MonitorConfig>),
     /// What became of [`super::request::Request::Save`].
     Saved(Result<SavedFiles, NotSaved>),
     /// The machine has ended.

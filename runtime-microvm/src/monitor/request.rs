@@ -21,6 +21,8 @@ pub enum Request {
     /// first file that comes with this message, the rest of it into the second. The
     /// monitor itself can open nothing any more.
     Save,
+    /// Have the restored machine, which nobody has yet.
+    Take,
 }
 
 /// A machine that cannot be saved.
@@ -58,7 +60,9 @@ pub fn serve(channel: &Channel, watched: &Watched<'_>, rest: &Rest) -> bool {
         Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
         Ok(None) => return true,
     };
-    let Request::Save = request;
+    if request == Request::Take {
+        return true;
+    }
     let outcome = save(watched, rest, fds)
         .unwrap_or_else(|error| Err(NotSaved::Failed(SetupFailure::from_error(&error))));
     // The caller may have gone at the same moment; the next event tells.

@@ -1,0 +1,181 @@
+//! MicroVMs made ahead: restored from their template, not yet going on.
+//!
+//! There is no keeper beside the monitor: that holds the machine, the sandbox's lock
+//! and the socket on which the guest's PID 1 has called, and waits for somebody to ask
+//! for them ([`crate::monitor::waiting`]). Whoever does becomes the one it serves and
+//! dies with. Up to then not an instruction of the guest has run since it was saved,
+//! so that what a clone gets afresh it gets from its taker, and when it is taken.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+use bulkhead_runtime::pool::{Claim, Offer, Pool, PoolKey};
+use bulkhead_runtime::{
+    Bundle, Clock, Create, Error, Isolation, Lifetime, Prepare, Record, StateDir, Status,
+    Timeline,
+};
+
+use crate::config::{Console, StartFrom};
+use crate::error::{MicroVmError, io_error, wall};
+use crate::hosting;
+use crate::monitor::config::{MonitorConfig, files};
+use crate::monitor_process::{MonitorProcess, Taken};
+use crate::runtime::MicroVmRuntime;
+use crate::sandbox::{MicroVm, Parts};
+use crate::saving::Save;
+use crate::session::convert;
+use crate::snapshot::Snapshots;
+use crate::template;
+use crate::timeline::SharedTimeline;
+
+/// What the caller was told to be doing when it failed.
+const PREPARING: &str = "preparing a microVM";
+const COMPLETING: &str = "completing a prepared microVM";
+
+/// Where the templates are that machines are prepared from; `None` when machines begin
+/// elsewhere.
+pub(crate) fn templates(runtime: &MicroVmRuntime) -> Option<&Snapshots> {
+    let config = runtime.config();
+    match &config.start {
+        StartFrom::Template(templates) if config.console != Console::Always => Some(templates),
+        _ => None,
+    }
+}
+
+/// The key under which a machine for `bundle` is offered: beside the bundle, what its
+/// template is found by.
+pub(crate) fn key(runtime: &MicroVmRuntime, bundle: &Bundle) -> Result<PoolKey, Error> {
+    let config = runtime.monitor_config(bundle, Path::new("")).map_err(wall(PREPARING))?;
+    let machine = template::wanted(&config).key();
+    let machine = machine.map_err(|error| wall(PREPARING)(error.into()))?;
+    Ok(PoolKey::of(Isolation::MicroVm, bundle, &machine)?)
+}
+
+/// Takes a prepared machine that fits `bundle` out of the pool, if there is one.
+pub(crate) fn claim(runtime: &MicroVmRuntime, bundle: &Bundle) -> Result<Option<Claim>, Error> {
+    let pool = Pool::at(&runtime.config().root);
+    if pool.is_empty() || templates(runtime).is_none() {
+        return Ok(None);
+    }
+    Ok(pool.claim(&key(runtime, bundle)?)?)
+}
+
+/// Restores a machine and leaves it in the pool. On failure nothing of it remains, but
+/// for the template, which is made if there is none.
+pub(crate) fn prepare(runtime: &MicroVmRuntime, request: &Prepare<'_>) -> Result<(), Error> {
+    let Some(templates) = templates(runtime) else {
+        let what = "preparing machines that do not begin at a template";
+        return Err(Error::Unsupported { isolation: Isolation::MicroVm, what });
+    };
+    let &Prepare { id, bundle, image, .. } = request;
+    make_template(runtime, templates, request)?;
+    let (pool, key) = (Pool::at(&runtime.config().root), key(runtime, bundle)?);
+    let passage = pool.enter()?;
+    // It dies with its owner, who is the monitor.
+    let record = Record::creating(id, Isolation::MicroVm, Lifetime::Attached);
+    let mut dir = StateDir::create(&runtime.config().root, &record)?;
+    let kept = Pool::mark(&passage, &dir, &key).map_err(Error::from).and_then(|()| {
+        let monitor = restore(runtime, request, &dir)?;
+        dir.write(&waiting(record, monitor.pid()))?;
+        pool.offer(&passage, &key, &Offer::now(id, Isolation::MicroVm, image))?;
+        Ok(monitor)
+    });
+    match kept {
+        Ok(monitor) => {
+            monitor.leave();
+            dir.hand_over();
+            Ok(())
+        }
+        Err(error) => {
+            // The error at hand says more than one about the directory would.
+            drop(dir.remove());
+            Err(error)
+        }
+    }
+}
+
+fn waiting(mut record: Record, monitor: i32) -> Record {
+    record.pid = Some(monitor);
+    record.status = Status::Created;
+    record
+}
+
+/// Boots a machine and keeps it, unless there is a template for the bundle.
+fn make_template(
+    runtime: &MicroVmRuntime,
+    templates: &Snapshots,
+    request: &Prepare<'_>,
+) -> Result<(), Error> {
+    let &Prepare { id, bundle, image, .. } = request;
+    let failed = |error: MicroVmError| wall(PREPARING)(error);
+    let config = runtime.monitor_config(bundle, Path::new("")).map_err(failed)?;
+    if template::choose(runtime.config(), &config).map_err(|e| failed(e.into()))?.is_some() {
+        return Ok(());
+    }
+    let (name, interrupt) = (None, None);
+    let save = Save { id, bundle, into: templates, name, label: image, interrupt };
+    runtime.save(&save).map(drop)
+}
+
+/// A monitor with the restored machine, which waits for its taker.
+fn restore(
+    runtime: &MicroVmRuntime,
+    request: &Prepare<'_>,
+    dir: &StateDir,
+) -> Result<MonitorProcess, Error> {
+    let failed = || wall(PREPARING);
+    let mut config = runtime.monitor_config(request.bundle, dir.path()).map_err(failed())?;
+    let template = template::choose(runtime.config(), &config);
+    let template = template.map_err(|error| failed()(error.into()))?;
+    let template = template.ok_or(MicroVmError::NoTemplate).map_err(failed())?;
+    config.waits = true;
+    config.resumes = template.manifest.running;
+    config.restore = Some(template.dir().to_owned());
+    SharedTimeline::create(&dir.path().join(files::TIMELINE))
+        .map_err(io_error("make the timeline"))
+        .map_err(failed())?;
+    let listener = hosting::listener(dir.path()).map_err(failed())?;
+    let lock = dir.lock().map(File::as_fd);
+    let held: Vec<BorrowedFd<'_>> = lock
+        .into_iter()
+        .chain([listener.as_fd()])
+        .chain(request.held.iter().copied())
+        .collect();
+    MonitorProcess::start(runtime.config(), &config, &held).map_err(failed())
+}
+
+/// Makes the microVM `request` asks for of the prepared one that was taken.
+pub(crate) fn complete(claim: Claim, request: Create<'_>) -> Result<MicroVm, Error> {
+    let failed = || wall(COMPLETING);
+    let Create { id, bundle, stdio, init, requested, lifetime } = request;
+    hosting::refuse_detached(lifetime)?;
+    let start = convert::workload(bundle, init, true)
+        .map_err(|error| wall("reading the bundle")(error.into()))?;
+    let mut timeline = Timeline::starting_at(requested);
+    let mut dir = claim.open()?;
+    let taken = MonitorProcess::take(dir.path()).map_err(failed())?;
+    let Taken { monitor, config, lock, listener } = taken;
+    let MonitorConfig { resumes, boot_timeout, .. } = config;
+    claim.take_over(&mut dir, lock)?;
+    timeline.mark(Clock::RootfsReady);
+    let record = Record::creating(id, Isolation::MicroVm, lifetime);
+    let record = waiting(record, monitor.pid());
+    dir.write(&record)?;
+    let shared = SharedTimeline::open(&dir.path().join(files::TIMELINE))
+        .map_err(io_error("map the timeline"))
+        .map_err(failed())?;
+    MicroVm::new(Parts {
+        record,
+        dir,
+        monitor,
+        listener,
+        stdio,
+        start,
+        resumes,
+        answer_within: Some(boot_timeout),
+        shared,
+        timeline,
+    })
+    .map_err(failed())
+}
