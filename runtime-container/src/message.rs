@@ -153,9 +153,10 @@ impl Taken {
             Err(Errno(libc::ECONNRESET)) => return Ok(None),
             other => other?,
         };
-        // SAFETY: the kernel has just made these for us.
-        let [conversation, lock, process, _] =
-            fds.map(|fd| if fd < 0 { None } else { Some(unsafe { OwnedFd::from_raw_fd(fd) }) });
+        let [conversation, lock, process, _] = fds.map(|fd| {
+            // SAFETY: the kernel has just made it for us.
+            (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+        });
         let [low, high] = [0, 4].map(|at| {
             let mut number = [0; 4];
             number.copy_from_slice(&bytes[at..at + 4]);

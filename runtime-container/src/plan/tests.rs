@@ -170,8 +170,8 @@ fn a_brief_that_is_cut_off_or_damaged_is_not_followed_blindly() {
             let steps = [brief.setup, brief.launch].into_iter().flatten();
             let texts = [brief.candidates, brief.argv, brief.envp].into_iter().flatten();
             // An error ends the reading, as it does in the child.
-            let _ = steps.map(drop_ok).take_while(|ok| *ok).count();
-            let _ = texts.map(drop_ok).take_while(|ok| *ok).count();
+            let _ = steps.take_while(Result::is_ok).count();
+            let _ = texts.take_while(Result::is_ok).count();
         }
     };
     for len in 0..words.len() {
@@ -184,10 +184,6 @@ fn a_brief_that_is_cut_off_or_damaged_is_not_followed_blindly() {
             read_all(&damaged);
         }
     }
-}
-
-fn drop_ok<T, E>(result: Result<T, E>) -> bool {
-    result.is_ok()
 }
 
 #[test]

@@ -147,8 +147,10 @@ fn run(channel: &Channel) -> Result<(), MonitorError> {
         control::Control::listen(&config.state_dir).map_err(process("listen for requests"))?;
     let taker = match config.waits {
         false => None,
-        true => Some(wait(channel, &control, &config, &timeline, kept)?),
+        true => Some(wait(channel, &control, &config, &timeline, &kept)?),
     };
+    // The taker has its own.
+    drop(kept);
     let channel = taker.as_ref().unwrap_or(channel);
     timeline.mark(Clock::SandboxCreated);
     let (vcpu_filter, own_filter) = filters.unzip();
@@ -179,7 +181,7 @@ fn wait(
     control: &control::Control,
     config: &MonitorConfig,
     timeline: &SharedTimeline,
-    kept: Vec<OwnedFd>,
+    kept: &[OwnedFd],
 ) -> Result<Channel, MonitorError> {
     maker.send(&Report::Created, &[]).map_err(process("report to the caller"))?;
     let taker =

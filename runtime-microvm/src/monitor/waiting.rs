@@ -17,7 +17,7 @@ use super::request::Request;
 pub fn for_taker(
     control: &Control,
     config: &MonitorConfig,
-    kept: Vec<OwnedFd>,
+    kept: &[OwnedFd],
 ) -> io::Result<Channel> {
     // Of what is only held for as long as it waits, the taker has its own.
     let handed: Vec<_> = kept.iter().take(HANDED).map(AsFd::as_fd).collect();
