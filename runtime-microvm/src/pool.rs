@@ -31,6 +31,7 @@ use crate::timeline::SharedTimeline;
 
 /// What the caller was told to be doing when it failed.
 const PREPARING: &str = "preparing a microVM";
+const CLAIMING: &str = "looking for a prepared microVM";
 const COMPLETING: &str = "completing a prepared microVM";
 
 /// Where the templates are that machines are prepared from; `None` when machines begin
@@ -55,7 +56,15 @@ pub(crate) fn key(runtime: &MicroVmRuntime, bundle: &Bundle) -> Result<PoolKey, 
 /// Takes a prepared machine that fits `bundle` out of the pool, if there is one.
 pub(crate) fn claim(runtime: &MicroVmRuntime, bundle: &Bundle) -> Result<Option<Claim>, Error> {
     let pool = Pool::at(&runtime.config().root);
-    if pool.is_empty() || templates(runtime).is_none() {
+    let Some(templates) = templates(runtime).filter(|_| !pool.is_empty()) else {
+        return Ok(None);
+    };
+    // Where its application waits as well, a run goes on from there.
+    let start = convert::workload(bundle, false, true)
+        .map_err(|error| wall("reading the bundle")(error.into()))?;
+    let config = runtime.monitor_config(bundle, Path::new("")).map_err(wall(CLAIMING))?;
+    let has_application = template::has_application(templates, &config, &start);
+    if has_application.map_err(|error| wall(CLAIMING)(error.into()))? {
         return Ok(None);
     }
     Ok(pool.claim(&key(runtime, bundle)?)?)
@@ -76,8 +85,8 @@ pub(crate) fn prepare(runtime: &MicroVmRuntime, request: &Prepare<'_>) -> Result
     let record = Record::creating(id, Isolation::MicroVm, Lifetime::Attached);
     let mut dir = StateDir::create(&runtime.config().root, &record)?;
     let kept = Pool::mark(&passage, &dir, &key).map_err(Error::from).and_then(|()| {
-        let monitor = restore(runtime, request, &dir)?;
-        dir.write(&waiting(record, monitor.pid()))?;
+        let (monitor, config) = restore(runtime, templates, request, &dir)?;
+        dir.write(&waiting(record, &monitor, &config))?;
         pool.offer(&passage, &key, &Offer::now(id, Isolation::MicroVm, image))?;
         Ok(monitor)
     });
@@ -95,8 +104,9 @@ pub(crate) fn prepare(runtime: &MicroVmRuntime, request: &Prepare<'_>) -> Result
     }
 }
 
-fn waiting(mut record: Record, monitor: i32) -> Record {
-    record.pid = Some(monitor);
+fn waiting(mut record: Record, monitor: &MonitorProcess, config: &MonitorConfig) -> Record {
+    record.pid = Some(monitor.pid());
+    record.machine_bytes = Some(u64::from(config.memory_mib) << 20);
     record.status = Status::Created;
     record
 }
@@ -108,29 +118,37 @@ fn make_template(
     request: &Prepare<'_>,
 ) -> Result<(), Error> {
     let &Prepare { id, bundle, image, .. } = request;
-    let failed = |error: MicroVmError| wall(PREPARING)(error);
-    let config = runtime.monitor_config(bundle, Path::new("")).map_err(failed)?;
-    if template::choose(runtime.config(), &config).map_err(|e| failed(e.into()))?.is_some() {
+    let config = runtime.monitor_config(bundle, Path::new("")).map_err(wall(PREPARING))?;
+    let found = template::waiting(templates, &config);
+    if found.map_err(|error| wall(PREPARING)(error.into()))?.is_some() {
         return Ok(());
     }
-    let (name, interrupt) = (None, None);
-    let save = Save { id, bundle, into: templates, name, label: image, interrupt };
+    let save = Save {
+        id,
+        bundle,
+        ready: None,
+        init: false,
+        into: templates,
+        name: None,
+        label: image,
+        interrupt: None,
+    };
     runtime.save(&save).map(drop)
 }
 
 /// A monitor with the restored machine, which waits for its taker.
 fn restore(
     runtime: &MicroVmRuntime,
+    templates: &Snapshots,
     request: &Prepare<'_>,
     dir: &StateDir,
-) -> Result<MonitorProcess, Error> {
+) -> Result<(MonitorProcess, MonitorConfig), Error> {
     let failed = || wall(PREPARING);
     let mut config = runtime.monitor_config(request.bundle, dir.path()).map_err(failed())?;
-    let template = template::choose(runtime.config(), &config);
+    let template = template::waiting(templates, &config);
     let template = template.map_err(|error| failed()(error.into()))?;
     let template = template.ok_or(MicroVmError::NoTemplate).map_err(failed())?;
     config.waits = true;
-    config.resumes = template.manifest.running;
     config.restore = Some(template.dir().to_owned());
     SharedTimeline::create(&dir.path().join(files::TIMELINE))
         .map_err(io_error("make the timeline"))
@@ -142,7 +160,8 @@ fn restore(
         .chain([listener.as_fd()])
         .chain(request.held.iter().copied())
         .collect();
-    MonitorProcess::start(runtime.config(), &config, &held).map_err(failed())
+    let monitor = MonitorProcess::start(runtime.config(), &config, &held).map_err(failed())?;
+    Ok((monitor, config))
 }
 
 /// Makes the microVM `request` asks for of the prepared one that was taken.
@@ -156,11 +175,10 @@ pub(crate) fn complete(claim: Claim, request: Create<'_>) -> Result<MicroVm, Err
     let mut dir = claim.open()?;
     let taken = MonitorProcess::take(dir.path()).map_err(failed())?;
     let Taken { monitor, config, lock, listener } = taken;
-    let MonitorConfig { resumes, boot_timeout, .. } = config;
     claim.take_over(&mut dir, lock)?;
     timeline.mark(Clock::RootfsReady);
     let record = Record::creating(id, Isolation::MicroVm, lifetime);
-    let record = waiting(record, monitor.pid());
+    let record = waiting(record, &monitor, &config);
     dir.write(&record)?;
     let shared = SharedTimeline::open(&dir.path().join(files::TIMELINE))
         .map_err(io_error("map the timeline"))
@@ -172,8 +190,8 @@ pub(crate) fn complete(claim: Claim, request: Create<'_>) -> Result<MicroVm, Err
         listener,
         stdio,
         start,
-        resumes,
-        answer_within: Some(boot_timeout),
+        resumes: None,
+        answer_within: Some(config.boot_timeout),
         shared,
         timeline,
     })

@@ -1,7 +1,7 @@
 //! Templates: snapshots of machines whose PID 1 waits for work, or whose application
 //! does, found by what they are made of.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bulkhead_guest::protocol::Start;
 use bulkhead_kernels::KvmFlavour;
@@ -58,13 +58,51 @@ fn find(
     machine: &str,
     start: &Start,
 ) -> Result<Option<PathBuf>, SnapshotError> {
+    let application = find_application(templates, machine, start)?;
+    if application.is_some() {
+        return Ok(application);
+    }
+    Ok(Some(templates.path(machine)?).filter(|dir| dir.is_dir()))
+}
+
+/// The template with the application in it that `start` asks for.
+fn find_application(
+    templates: &Snapshots,
+    machine: &str,
+    start: &Start,
+) -> Result<Option<PathBuf>, SnapshotError> {
     for application in application::fitting(start)? {
         let dir = templates.path(&joined(machine, &application))?;
         if dir.is_dir() {
             return Ok(Some(dir));
         }
     }
-    Ok(Some(templates.path(machine)?).filter(|dir| dir.is_dir()))
+    Ok(None)
+}
+
+/// Whether `start` has a template of its own in which its application is.
+pub(crate) fn has_application(
+    templates: &Snapshots,
+    config: &MonitorConfig,
+    start: &Start,
+) -> Result<bool, SnapshotError> {
+    Ok(find_application(templates, &wanted(config).key()?, start)?.is_some())
+}
+
+/// The template of the machine in `config` that waits for work.
+pub(crate) fn waiting(
+    templates: &Snapshots,
+    config: &MonitorConfig,
+) -> Result<Option<Snapshot>, SnapshotError> {
+    let wanted = wanted(config);
+    let dir = templates.path(&wanted.key()?)?;
+    if dir.is_dir() { open(&dir, &wanted).map(Some) } else { Ok(None) }
+}
+
+fn open(dir: &Path, wanted: &Wanted<'_>) -> Result<Snapshot, SnapshotError> {
+    let snapshot = Snapshot::open(dir)?;
+    snapshot.manifest.fingerprint.check(wanted)?;
+    Ok(snapshot)
 }
 
 /// The snapshot that the machine in `config`, which is to run `start`, is to go on
@@ -82,10 +120,7 @@ pub(crate) fn choose(
         StartFrom::Template(templates) => find(templates, &wanted.key()?, start)?,
         StartFrom::Snapshot(dir) => Some(dir.clone()),
     };
-    let Some(dir) = dir else { return Ok(None) };
-    let snapshot = Snapshot::open(&dir)?;
-    snapshot.manifest.fingerprint.check(&wanted)?;
-    Ok(Some(snapshot))
+    dir.map(|dir| open(&dir, &wanted)).transpose()
 }
 
 /// What a template from elsewhere, which was called `was` there, is called here.

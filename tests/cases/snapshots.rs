@@ -11,7 +11,7 @@ use bulkhead_kernels::KvmFlavour;
 use bulkhead_microvm::snapshot::Manifest;
 
 use crate::images::BUSYBOX;
-use crate::lab::{Footprint, Lab, Wall, wait_until};
+use crate::lab::{Footprint, Lab, Wall, entries, wait_until};
 
 /// Another size than the default, so that no other test's run fits a template that is
 /// made here.
