@@ -191,6 +191,7 @@ pub(crate) fn complete(claim: Claim, request: Create<'_>) -> Result<MicroVm, Err
         stdio,
         start,
         resumes: None,
+        to_record: None,
         answer_within: Some(config.boot_timeout),
         shared,
         timeline,
