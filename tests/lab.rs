@@ -124,6 +124,13 @@ impl Lab {
         finish(self.run_command(wall, arguments), input)
     }
 
+    /// Removes all templates, a pool's included: what is to boot in a test does.
+    pub fn forget_templates(&self) {
+        for template in entries(&self.store.join("templates")) {
+            fs::remove_dir_all(&template).expect("a template can be removed");
+        }
+    }
+
     /// Runs any other verb to its end.
     pub fn verb(&self, arguments: &[&str]) -> Finished {
         finish(self.command(arguments), b"")

@@ -54,6 +54,7 @@ fn run(lab: &Lab, options: &[&str], command: &[&str], input: &str) -> Finished {
 }
 
 pub fn an_application_goes_on_in_runs_like_its_own(lab: &Lab, _wall: Wall) {
+    lab.forget_templates();
     let before = Footprint::now(lab);
     let command = ["sh", "-c", SERVER];
     let template = Template::build(lab, &["--ready", "first-output"], &command);
@@ -157,6 +158,7 @@ pub fn a_port_or_a_command_says_that_an_application_is_ready(lab: &Lab, _wall: W
 }
 
 pub fn an_application_that_does_not_get_ready_is_not_kept(lab: &Lab, _wall: Wall) {
+    lab.forget_templates();
     let before = Footprint::now(lab);
     let first_output = ["--ready", "first-output"];
     let ended = build(lab, &first_output, &["sh", "-c", "echo no >&2; exit 3"]);
