@@ -19,7 +19,6 @@ mod verbs;
 use std::process::ExitCode;
 
 use bulkhead_runtime::Instant;
-use clap::Parser;
 
 use crate::args::{Cli, Verb};
 use crate::context::Context;
@@ -32,7 +31,7 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|verb| verb == context::MONITOR_VERB) {
         return bulkhead_microvm::monitor_main(arguments);
     }
-    let cli = Cli::parse();
+    let cli = Cli::of_process();
     let context = Context::new(&cli.global);
     let outcome = match cli.verb {
         Verb::Run(args) => {

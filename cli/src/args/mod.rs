@@ -48,6 +48,38 @@ pub struct Cli {
     pub verb: Verb,
 }
 
+/// The command line of `bulkhead run` and nothing else.
+#[derive(Debug, Parser)]
+#[command(name = "bulkhead")]
+struct RunAlone {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: OnlyRun,
+}
+
+#[derive(Debug, Subcommand)]
+enum OnlyRun {
+    Run(Box<RunArgs>),
+}
+
+impl Cli {
+    /// The command line of this process; one that cannot be understood, or asks for help,
+    /// ends it.
+    ///
+    /// What describes all the other verbs is not made for a `run`, whose time and
+    /// memory it would be a good part of.
+    pub fn of_process() -> Self {
+        let is_run = std::env::args_os().nth(1).is_some_and(|verb| verb == "run");
+        if is_run
+            && let Ok(RunAlone { global, verb: OnlyRun::Run(args) }) = RunAlone::try_parse()
+        {
+            return Self { global, verb: Verb::Run(args) };
+        }
+        Self::parse()
+    }
+}
+
 /// Options of every verb.
 #[derive(Debug, Args)]
 pub struct Global {
@@ -333,6 +365,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_is_read_the_same_without_the_other_verbs() {
+        RunAlone::command().debug_assert();
+        let line = ["bulkhead", "run", "--root", "/r", "-m", "64m", "img", "sh", "-c", "--"];
+        let Cli { global, verb } = Cli::try_parse_from(line).unwrap();
+        let Verb::Run(run) = verb else { panic!("not run") };
+        let RunAlone { global: again, verb: OnlyRun::Run(alone) } =
+            RunAlone::try_parse_from(line).unwrap();
+        assert_eq!(format!("{global:?} {run:?}"), format!("{again:?} {alone:?}"));
     }
 
     #[test]
