@@ -167,7 +167,7 @@ fn restore(
 /// Makes the microVM `request` asks for of the prepared one that was taken.
 pub(crate) fn complete(claim: Claim, request: Create<'_>) -> Result<MicroVm, Error> {
     let failed = || wall(COMPLETING);
-    let Create { id, bundle, stdio, init, requested, lifetime } = request;
+    let Create { id, bundle, stdio, init, requested, lifetime, .. } = request;
     hosting::refuse_detached(lifetime)?;
     let start = convert::workload(bundle, init, true)
         .map_err(|error| wall("reading the bundle")(error.into()))?;

@@ -12,6 +12,7 @@ mod error;
 mod exit;
 mod id;
 pub mod memory;
+mod network;
 pub mod pool;
 mod runtime;
 mod signal;
@@ -24,6 +25,7 @@ pub use bundle::{Bundle, BundleError, Rootfs};
 pub use error::Error;
 pub use exit::{Exit, ExitStatus};
 pub use id::{IdError, SandboxId};
+pub use network::{Interface, PlacedFile};
 pub use pool::{Claim, Pool, PoolKey};
 pub use runtime::{
     Availability, Capabilities, Create, Isolation, Lifetime, Missing, Prepare, Runtime, Sandbox,

@@ -9,8 +9,8 @@ use oci_spec::runtime::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bundle, Claim, Error, Exit, HostProcess, Instant, PoolKey, SandboxId, Signal, Stdio,
-    Timeline, Usage,
+    Bundle, Claim, Error, Exit, HostProcess, Instant, Interface, PlacedFile, PoolKey,
+    SandboxId, Signal, Stdio, Timeline, Usage,
 };
 
 /// Which kind of wall stands between a workload and the host.
@@ -127,6 +127,10 @@ pub struct Create<'a> {
     /// Run a minimal init as PID 1 that forwards signals and reaps orphans,
     /// with the workload as its child (docker's `--init`).
     pub init: bool,
+    /// The network card of a microVM.
+    pub interface: Option<Interface<'a>>,
+    /// Files laid over the image's.
+    pub files: &'a [PlacedFile],
     /// The instant at which the sandbox was asked for: the `request` clock.
     pub requested: Instant,
 }
@@ -137,7 +141,8 @@ impl<'a> Create<'a> {
     #[must_use]
     pub fn attached(id: &'a SandboxId, bundle: &'a Bundle, stdio: Stdio) -> Self {
         let (lifetime, requested) = (Lifetime::Attached, Instant::now());
-        Self { id, bundle, stdio, lifetime, init: false, requested }
+        let (init, interface, files) = (false, None, &[][..]);
+        Self { id, bundle, stdio, lifetime, init, interface, files, requested }
     }
 }
 
