@@ -10,9 +10,7 @@ use std::error::Error;
 use std::ffi::OsString;
 
 use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime, RootDisk};
-use bulkhead_runtime::{
-    Bundle, Clock, Create, Instant, Lifetime, Rootfs, Runtime, SandboxId, Stdio,
-};
+use bulkhead_runtime::{Bundle, Clock, Create, Instant, Rootfs, Runtime, SandboxId, Stdio};
 use oci_spec::runtime::{Process, ProcessBuilder, Spec};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -42,14 +40,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     spec.set_process(Some(process(command)?));
     let bundle = Bundle { spec, rootfs: Rootfs::Disk(disk.into()) };
     let runtime = MicroVmRuntime::new(config);
-    let mut sandbox = runtime.create(Create {
-        id: &SandboxId::random()?,
-        bundle: &bundle,
-        stdio: Stdio::inherit()?,
-        lifetime: Lifetime::Attached,
-        init: false,
-        requested,
-    })?;
+    let id = SandboxId::random()?;
+    let request = Create::attached(&id, &bundle, Stdio::inherit()?);
+    let mut sandbox = runtime.create(Create { requested, ..request })?;
     // `EXEC` is a shell command for a second process beside the first.
     let second = match std::env::var("EXEC") {
         Ok(script) => Some(process(&["sh".to_owned(), "-c".to_owned(), script])?),

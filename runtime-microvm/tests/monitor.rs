@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bulkhead_microvm::{Awaited, FailureKind, MicroVmConfig, MicroVmError, MicroVmRuntime};
 use bulkhead_runtime::{
-    Bundle, Clock, Create, Error, Instant, Lifetime, Rootfs, Runtime, Sandbox, SandboxId, Stdio,
+    Bundle, Clock, Create, Error, Instant, Rootfs, Runtime, Sandbox, SandboxId, Stdio,
 };
 use oci_spec::runtime::Spec;
 
@@ -65,14 +65,9 @@ impl Lab {
 
     fn create(&self, kernel: &Path, id: &str) -> Result<Box<dyn Sandbox>, Error> {
         let bundle = Bundle { spec: Spec::default(), rootfs: Rootfs::Disk(self.path("disk")) };
-        self.runtime(kernel).create(Create {
-            id: &id.parse::<SandboxId>().unwrap(),
-            bundle: &bundle,
-            stdio: Stdio::null().unwrap(),
-            lifetime: Lifetime::Attached,
-            init: false,
-            requested: Instant::now(),
-        })
+        let id = id.parse::<SandboxId>().unwrap();
+        let stdio = Stdio::null().unwrap();
+        self.runtime(kernel).create(Create::attached(&id, &bundle, stdio))
     }
 
     /// Why a guest that consists of `code` fails.
