@@ -8,6 +8,7 @@ mod contenders;
 mod context;
 mod failure;
 mod keeper;
+mod launch;
 mod packages;
 mod payload;
 mod privileges;

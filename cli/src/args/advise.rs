@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use bulkhead_reports::advice;
 use clap::{Args, ValueEnum, ValueHint};
+use serde::{Deserialize, Serialize};
 
 use super::Output;
 use super::values::{duration, memory, rate};
 
 /// What `bulkhead advise` and `bulkhead run --isolation auto` both go by.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TrustArgs {
     /// How far the code is trusted
     #[arg(long, value_enum, value_name = "TRUST", help_heading = "Choosing a wall")]
@@ -26,7 +28,8 @@ pub struct TrustArgs {
 }
 
 /// How far the code of a workload is trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Trust {
     /// Written by those who run it
     Own,

@@ -391,4 +391,18 @@ mod tests {
     fn native_is_no_wall_for_run() {
         assert!(Cli::try_parse_from(["bulkhead", "run", "-i", "native", "img"]).is_err());
     }
+
+    #[test]
+    fn a_run_is_kept_and_read_again() {
+        let line = ["bulkhead", "run", "-i", "microvm", "--timeout", "2s", "-e", "A=1", "img"];
+        let Verb::Run(run) = Cli::try_parse_from(line).unwrap().verb else { panic!("not run") };
+        let kept = serde_json::to_string(&run).unwrap();
+        let again: RunArgs = serde_json::from_str(&kept).unwrap();
+        assert_eq!(format!("{run:?}"), format!("{again:?}"));
+        // One that was kept before an option existed.
+        let old: RunArgs = serde_json::from_str(r#"{"image": "img"}"#).unwrap();
+        let asked = Cli::try_parse_from(["bulkhead", "run", "img"]).unwrap();
+        let Verb::Run(plain) = asked.verb else { panic!("not run") };
+        assert_eq!(format!("{old:?}"), format!("{:?}", *plain));
+    }
 }

@@ -7,12 +7,14 @@ use bulkhead_image::spec::RunOptions;
 use bulkhead_microvm::{Prefetch, RootDisk};
 use bulkhead_runtime::{Isolation, SandboxId};
 use clap::{Args, ValueEnum, ValueHint};
+use serde::{Deserialize, Serialize};
 
 use super::advise::TrustArgs;
 use super::values::{cpus, duration, memory};
 
 /// The device of a microVM's root filesystem.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum RootDiskChoice {
     /// A disk to read from
     #[default]
@@ -31,7 +33,8 @@ impl From<RootDiskChoice> for RootDisk {
 }
 
 /// When the pages of a saved microVM come into one that goes on from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum RestoreChoice {
     /// Each when the guest touches it first
     Lazy,
@@ -53,7 +56,10 @@ impl From<RestoreChoice> for Prefetch {
     }
 }
 
-#[derive(Debug, Args)]
+/// What a run is asked for. It is kept with a sandbox that outlives the command that asked,
+/// to be used again when the sandbox is started again.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RunArgs {
     /// The wall: container, microvm, or auto to take the one `bulkhead advise` would
     #[arg(long, short = 'i', default_value = "container", value_parser = wall, value_name = "WALL")]
@@ -106,7 +112,8 @@ pub struct RunArgs {
 }
 
 /// How the command is run.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ProcessArgs {
     /// Set an environment variable; without a value, pass the caller's on
     #[arg(long, short = 'e', value_name = "NAME[=VALUE]")]
@@ -153,7 +160,8 @@ fn environment(variable: &str) -> Option<String> {
 }
 
 /// What a sandbox is limited to, for good, when it is made.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LimitArgs {
     /// Memory limit: bytes, or with a suffix b, k, m, g
     #[arg(long, short = 'm', value_parser = memory, value_name = "SIZE")]
@@ -166,7 +174,8 @@ pub struct LimitArgs {
 }
 
 /// What it is limited to by what is inside.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct InsideArgs {
     /// Limit of processes and threads
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
@@ -195,7 +204,8 @@ impl InsideArgs {
 }
 
 /// What the workload may do.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PrivilegeArgs {
     /// Give a capability beyond the default ones; ALL gives every one
     #[arg(long, value_name = "CAPABILITY")]
@@ -210,12 +220,19 @@ pub struct PrivilegeArgs {
 }
 
 /// A wall, or that one is to be chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum WallChoice {
     /// This one.
     Fixed(Isolation),
     /// The one that is advised.
     Auto,
+}
+
+impl Default for WallChoice {
+    fn default() -> Self {
+        Self::Fixed(Isolation::Container)
+    }
 }
 
 fn wall(text: &str) -> Result<WallChoice, String> {

@@ -5,21 +5,15 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant as Deadline};
 
-use bulkhead_image::Image;
-use bulkhead_microvm::StartFrom;
-use bulkhead_runtime::{
-    Bundle, Clock, Create, Exit, Instant, Isolation, Runtime, Sandbox, SandboxId, Signal,
-    Stdio, Timeline,
-};
+use bulkhead_runtime::{Clock, Exit, Instant, Isolation, Sandbox, Signal, Stdio, Timeline};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::args::{RunArgs, WallChoice};
-use crate::context::{Context, Guest};
+use crate::args::RunArgs;
+use crate::context::Context;
 use crate::failure::{Failure, code};
-use crate::privileges;
+use crate::launch::{self, Asked, Launched};
 use crate::signals::Signals;
-use crate::verbs::advise;
-use crate::verbs::pool::{self, Filling};
+use crate::verbs::pool::Filling;
 
 /// After this many requests to end, the workload is killed, as docker does.
 const PATIENCE: u32 = 3;
@@ -27,43 +21,16 @@ const PATIENCE: u32 = 3;
 pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<ExitCode, Failure> {
     let mut signals = Signals::forwarded()?;
     let deadline = args.timeout.map(|limit| Deadline::now() + limit);
-    let isolation = match args.isolation {
-        WallChoice::Fixed(wall) => wall,
-        WallChoice::Auto => advise::choose(context, &args.trust, args.limits.memory)?,
-    };
-    let runtime = runtime(context, args, isolation)?;
-    if args.warm_pool.is_some() {
-        pool::can_prepare(&*runtime)?;
-    }
-    let (image, mut bundle) = bundle(context, args, isolation)?;
-    // A prepared sandbox has its name already.
-    let prepared = match args.cold || args.name.is_some() {
-        true => None,
-        false => runtime.claim(&bundle)?,
-    };
-    let id = match (&args.name, &prepared) {
-        (Some(name), _) => name.clone(),
-        (None, Some(claim)) => claim.id().clone(),
-        (None, None) => SandboxId::random()?,
-    };
-    bundle.spec.set_hostname(args.hostname.clone().or_else(|| Some(id.to_string())));
-    let request = Create::attached(&id, &bundle, Stdio::inherit()?);
-    let request = Create { init: args.process.init, requested, ..request };
-    let mut sandbox = match prepared {
-        Some(claim) => runtime.complete(claim, request)?,
-        None => runtime.create(request)?,
-    };
-    let outcome = sandbox.start(Some(signals.as_fd())).map_err(Failure::from).and_then(|()| {
+    let isolation = launch::wall(context, args)?;
+    let asked = Asked { id: args.name.as_ref(), stdio: Stdio::inherit()?, requested };
+    let mut launched = launch::create(context, args, isolation, asked)?;
+    let outcome = launched.start(Some(signals.as_fd())).and_then(|()| {
         if let Some(count) = args.warm_pool {
-            let name = &args.image;
-            top_up(
-                &Filling { context, runtime: &*runtime, image: &image, name },
-                &bundle,
-                count,
-            );
+            top_up(context, args, &launched, count);
         }
-        supervise(&mut *sandbox, &mut signals, deadline)
+        supervise(&mut *launched.sandbox, &mut signals, deadline)
     });
+    let sandbox = &mut launched.sandbox;
     let released = sandbox.delete();
     if let Some(path) = &args.timeline {
         fs::write(path, timeline_json(&sandbox.timeline()))?;
@@ -74,43 +41,13 @@ pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<Exit
     Ok(ExitCode::from(end.code()))
 }
 
-/// The runtime of a wall; a microVM begins where the command line says.
-fn runtime(
-    context: &Context,
-    args: &RunArgs,
-    isolation: Isolation,
-) -> Result<Box<dyn Runtime>, Failure> {
-    let start = match (&args.from_snapshot, args.cold) {
-        (Some(name), _) => from_snapshot(context, args, name)?,
-        (None, true) => StartFrom::Kernel,
-        (None, false) => StartFrom::Template(context.templates()),
-    };
-    match isolation {
-        Isolation::MicroVm => Ok(Box::new(context.microvm_from(guest(args), start)?)),
-        _ if args.from_snapshot.is_some() => {
-            Err(Failure::new("only a microVM can go on from a snapshot")
-                .hint("add --isolation microvm"))
-        }
-        other => context.runtime(other, guest(args)),
-    }
-}
-
-fn from_snapshot(context: &Context, args: &RunArgs, name: &str) -> Result<StartFrom, Failure> {
-    let snapshot = context.snapshots().open(name)?;
-    let manifest = &snapshot.manifest;
-    let told = manifest.application.as_ref().is_some_and(|it| it.hands_over);
-    if manifest.running && !told && !args.command.is_empty() {
-        return Err(Failure::new("a workload runs in this snapshot; it takes no other")
-            .hint("leave the command out"));
-    }
-    Ok(StartFrom::Snapshot(snapshot.dir().to_owned()))
-}
-
 /// Has `count` sandboxes wait for runs like this one. The run itself does not fail
 /// when that does.
-fn top_up(pool: &Filling<'_>, bundle: &Bundle, count: usize) {
+fn top_up(context: &Context, args: &RunArgs, launched: &Launched, count: usize) {
+    let (runtime, image, name) = (&*launched.runtime, &launched.image, &args.image);
+    let pool = Filling { context, runtime, image, name };
     loop {
-        match pool.add(bundle, count) {
+        match pool.add(&launched.bundle, count) {
             Ok(Some(_)) => {}
             Ok(None) => return,
             Err(failure) => {
@@ -118,30 +55,6 @@ fn top_up(pool: &Filling<'_>, bundle: &Bundle, count: usize) {
                 return;
             }
         }
-    }
-}
-
-/// The image as this wall takes it, with the options of the command line but the
-/// host name. The image is held as long as the sandbox lives: that keeps it from
-/// being removed.
-fn bundle(
-    context: &Context,
-    args: &RunArgs,
-    isolation: Isolation,
-) -> Result<(Image, Bundle), Failure> {
-    let options = args.process.options(&args.command, args.limits.options());
-    let options = privileges::capabilities(&args.privileges, options);
-    let image = context.image(&args.image)?;
-    let bundle =
-        context.bundle(&image, isolation, guest(args).root_disk, &options, &args.privileges)?;
-    Ok((image, bundle))
-}
-
-fn guest(args: &RunArgs) -> Guest<'_> {
-    Guest {
-        kernel: args.kernel.as_deref(),
-        root_disk: args.root_disk.into(),
-        prefetch: args.restore.into(),
     }
 }
 

@@ -1,0 +1,142 @@
+//! From what a run asks for to a sandbox: the one way, whoever runs it, the command in the
+//! foreground or a sandbox's supervisor.
+
+use std::os::fd::BorrowedFd;
+
+use bulkhead_image::Image;
+use bulkhead_microvm::StartFrom;
+use bulkhead_runtime::{
+    Bundle, Create, Instant, Isolation, Runtime, Sandbox, SandboxId, Stdio,
+};
+
+use crate::args::{RunArgs, WallChoice};
+use crate::context::{Context, Guest};
+use crate::failure::Failure;
+use crate::privileges;
+use crate::verbs::{advise, pool};
+
+/// What differs from one launch of the same run to another.
+#[derive(Debug)]
+pub struct Asked<'a> {
+    /// Name of the sandbox; without one, a prepared sandbox may be used, or the name is
+    /// random.
+    pub id: Option<&'a SandboxId>,
+    /// The workload's standard streams.
+    pub stdio: Stdio,
+    /// The `request` clock.
+    pub requested: Instant,
+}
+
+/// A sandbox and what it was made with.
+pub struct Launched {
+    /// The sandbox.
+    pub sandbox: Box<dyn Sandbox>,
+    /// What made it.
+    pub runtime: Box<dyn Runtime>,
+    /// Held as long as the sandbox lives: that keeps it from being removed.
+    pub image: Image,
+    /// What was made a sandbox.
+    pub bundle: Bundle,
+}
+
+impl Launched {
+    /// Starts the workload, unless `interrupt` becomes readable first.
+    pub fn start(&mut self, interrupt: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
+        Ok(self.sandbox.start(interrupt)?)
+    }
+}
+
+/// The wall that is asked for.
+pub fn wall(context: &Context, args: &RunArgs) -> Result<Isolation, Failure> {
+    match args.isolation {
+        WallChoice::Fixed(wall) => Ok(wall),
+        WallChoice::Auto => advise::choose(context, &args.trust, args.limits.memory),
+    }
+}
+
+/// Makes the sandbox, up to the start of its workload.
+pub fn create(
+    context: &Context,
+    args: &RunArgs,
+    isolation: Isolation,
+    asked: Asked<'_>,
+) -> Result<Launched, Failure> {
+    let runtime = runtime(context, args, isolation)?;
+    if args.warm_pool.is_some() {
+        pool::can_prepare(&*runtime)?;
+    }
+    let (image, mut bundle) = bundle(context, args, isolation)?;
+    // A prepared sandbox has its name already.
+    let prepared = match args.cold || asked.id.is_some() {
+        true => None,
+        false => runtime.claim(&bundle)?,
+    };
+    let id = match (asked.id, &prepared) {
+        (Some(name), _) => name.clone(),
+        (None, Some(claim)) => claim.id().clone(),
+        (None, None) => SandboxId::random()?,
+    };
+    bundle.spec.set_hostname(args.hostname.clone().or_else(|| Some(id.to_string())));
+    let request = Create::attached(&id, &bundle, asked.stdio);
+    let request = Create { init: args.process.init, requested: asked.requested, ..request };
+    let sandbox = match prepared {
+        Some(claim) => runtime.complete(claim, request)?,
+        None => runtime.create(request)?,
+    };
+    Ok(Launched { sandbox, runtime, image, bundle })
+}
+
+/// The runtime of a wall; a microVM begins where the command line says.
+fn runtime(
+    context: &Context,
+    args: &RunArgs,
+    isolation: Isolation,
+) -> Result<Box<dyn Runtime>, Failure> {
+    let start = match (&args.from_snapshot, args.cold) {
+        (Some(name), _) => from_snapshot(context, args, name)?,
+        (None, true) => StartFrom::Kernel,
+        (None, false) => StartFrom::Template(context.templates()),
+    };
+    match isolation {
+        Isolation::MicroVm => Ok(Box::new(context.microvm_from(guest(args), start)?)),
+        _ if args.from_snapshot.is_some() => {
+            Err(Failure::new("only a microVM can go on from a snapshot")
+                .hint("add --isolation microvm"))
+        }
+        other => context.runtime(other, guest(args)),
+    }
+}
+
+fn from_snapshot(context: &Context, args: &RunArgs, name: &str) -> Result<StartFrom, Failure> {
+    let snapshot = context.snapshots().open(name)?;
+    let manifest = &snapshot.manifest;
+    let told = manifest.application.as_ref().is_some_and(|it| it.hands_over);
+    if manifest.running && !told && !args.command.is_empty() {
+        return Err(Failure::new("a workload runs in this snapshot; it takes no other")
+            .hint("leave the command out"));
+    }
+    Ok(StartFrom::Snapshot(snapshot.dir().to_owned()))
+}
+
+/// The image as this wall takes it, with the options of the command line but the
+/// host name.
+fn bundle(
+    context: &Context,
+    args: &RunArgs,
+    isolation: Isolation,
+) -> Result<(Image, Bundle), Failure> {
+    let options = args.process.options(&args.command, args.limits.options());
+    let options = privileges::capabilities(&args.privileges, options);
+    let image = context.image(&args.image)?;
+    let bundle =
+        context.bundle(&image, isolation, guest(args).root_disk, &options, &args.privileges)?;
+    Ok((image, bundle))
+}
+
+fn guest(args: &RunArgs) -> Guest<'_> {
+    Guest {
+        kernel: args.kernel.as_deref(),
+        root_disk: args.root_disk.into(),
+        prefetch: args.restore.into(),
+    }
+}
