@@ -7,12 +7,13 @@ use std::path::Path;
 use bulkhead_guest::protocol::SESSION_PORT;
 use bulkhead_runtime::{
     Availability, Capabilities, Create, Error, Isolation, Lifetime, Missing, Record, Sandbox,
-    SandboxId, StateDir, StateError,
+    SandboxId, StateDir, StateError, Status,
 };
 
 use crate::error::{MicroVmError, io_error};
 use crate::kvm::{KVM_DEVICE, KvmError, System};
-use crate::monitor::config::files;
+use crate::monitor::config::{MonitorConfig, files};
+use crate::monitor_process::MonitorProcess;
 
 /// What microVMs can do, by our guest's PID 1.
 pub const CAPABILITIES: Capabilities = Capabilities {
@@ -85,6 +86,14 @@ pub fn make<S>(
         // The error at hand says more than one about the directory would.
         drop(std::fs::remove_dir_all(path));
     })
+}
+
+/// `record` of a microVM that `monitor` has made after `config`.
+pub fn created(mut record: Record, monitor: &MonitorProcess, config: &MonitorConfig) -> Record {
+    record.pid = Some(monitor.pid());
+    record.machine_bytes = Some(u64::from(config.memory_mib) << 20);
+    record.status = Status::Created;
+    record
 }
 
 /// Refuses what no microVM is.

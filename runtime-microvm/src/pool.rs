@@ -12,8 +12,7 @@ use std::path::Path;
 
 use bulkhead_runtime::pool::{Claim, Offer, Pool, PoolKey};
 use bulkhead_runtime::{
-    Bundle, Clock, Create, Error, Isolation, Lifetime, Prepare, Record, StateDir, Status,
-    Timeline,
+    Bundle, Clock, Create, Error, Isolation, Lifetime, Prepare, Record, StateDir, Timeline,
 };
 
 use crate::config::{Console, StartFrom};
@@ -47,8 +46,20 @@ pub(crate) fn templates(runtime: &MicroVmRuntime) -> Option<&Snapshots> {
 /// The key under which a machine for `bundle` is offered: beside the bundle, what its
 /// template is found by.
 pub(crate) fn key(runtime: &MicroVmRuntime, bundle: &Bundle) -> Result<PoolKey, Error> {
-    let config = runtime.monitor_config(bundle, Path::new("")).map_err(wall(PREPARING))?;
-    let machine = template::wanted(&config).key();
+    key_of(&wanted(runtime, bundle, PREPARING)?, bundle)
+}
+
+/// The machine that `bundle` needs, for whichever sandbox.
+fn wanted(
+    runtime: &MicroVmRuntime,
+    bundle: &Bundle,
+    step: &'static str,
+) -> Result<MonitorConfig, Error> {
+    runtime.monitor_config(bundle, Path::new("")).map_err(wall(step))
+}
+
+fn key_of(config: &MonitorConfig, bundle: &Bundle) -> Result<PoolKey, Error> {
+    let machine = template::wanted(config).key();
     let machine = machine.map_err(|error| wall(PREPARING)(error.into()))?;
     Ok(PoolKey::of(Isolation::MicroVm, bundle, &machine)?)
 }
@@ -62,12 +73,12 @@ pub(crate) fn claim(runtime: &MicroVmRuntime, bundle: &Bundle) -> Result<Option<
     // Where its application waits as well, a run goes on from there.
     let start = convert::workload(bundle, false, true)
         .map_err(|error| wall("reading the bundle")(error.into()))?;
-    let config = runtime.monitor_config(bundle, Path::new("")).map_err(wall(CLAIMING))?;
+    let config = wanted(runtime, bundle, CLAIMING)?;
     let has_application = template::has_application(templates, &config, &start);
     if has_application.map_err(|error| wall(CLAIMING)(error.into()))? {
         return Ok(None);
     }
-    Ok(pool.claim(&key(runtime, bundle)?)?)
+    Ok(pool.claim(&key_of(&config, bundle)?)?)
 }
 
 /// Restores a machine and leaves it in the pool. On failure nothing of it remains, but
@@ -86,7 +97,7 @@ pub(crate) fn prepare(runtime: &MicroVmRuntime, request: &Prepare<'_>) -> Result
     let mut dir = StateDir::create(&runtime.config().root, &record)?;
     let kept = Pool::mark(&passage, &dir, &key).map_err(Error::from).and_then(|()| {
         let (monitor, config) = restore(runtime, templates, request, &dir)?;
-        dir.write(&waiting(record, &monitor, &config))?;
+        dir.write(&hosting::created(record, &monitor, &config))?;
         pool.offer(&passage, &key, &Offer::now(id, Isolation::MicroVm, image))?;
         Ok(monitor)
     });
@@ -104,13 +115,6 @@ pub(crate) fn prepare(runtime: &MicroVmRuntime, request: &Prepare<'_>) -> Result
     }
 }
 
-fn waiting(mut record: Record, monitor: &MonitorProcess, config: &MonitorConfig) -> Record {
-    record.pid = Some(monitor.pid());
-    record.machine_bytes = Some(u64::from(config.memory_mib) << 20);
-    record.status = Status::Created;
-    record
-}
-
 /// Boots a machine and keeps it, unless there is a template for the bundle.
 fn make_template(
     runtime: &MicroVmRuntime,
@@ -118,7 +122,7 @@ fn make_template(
     request: &Prepare<'_>,
 ) -> Result<(), Error> {
     let &Prepare { id, bundle, image, .. } = request;
-    let config = runtime.monitor_config(bundle, Path::new("")).map_err(wall(PREPARING))?;
+    let config = wanted(runtime, bundle, PREPARING)?;
     let found = template::waiting(templates, &config);
     if found.map_err(|error| wall(PREPARING)(error.into()))?.is_some() {
         return Ok(());
@@ -178,7 +182,7 @@ pub(crate) fn complete(claim: Claim, request: Create<'_>) -> Result<MicroVm, Err
     claim.take_over(&mut dir, lock)?;
     timeline.mark(Clock::RootfsReady);
     let record = Record::creating(id, Isolation::MicroVm, lifetime);
-    let record = waiting(record, &monitor, &config);
+    let record = hosting::created(record, &monitor, &config);
     dir.write(&record)?;
     let shared = SharedTimeline::open(&dir.path().join(files::TIMELINE))
         .map_err(io_error("map the timeline"))

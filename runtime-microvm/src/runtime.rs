@@ -6,7 +6,7 @@ use std::time::Duration;
 use bulkhead_kernels::KvmFlavour;
 use bulkhead_runtime::{
     Availability, Bundle, Capabilities, Claim, Clock, Create, Error, Isolation, Lifetime, Pool,
-    PoolKey, Prepare, Record, Runtime, Sandbox, SandboxId, StateDir, Status, Timeline,
+    PoolKey, Prepare, Record, Runtime, Sandbox, SandboxId, StateDir, Timeline,
 };
 
 use crate::application::Resumption;
@@ -121,10 +121,8 @@ impl MicroVmRuntime {
         shared.mark(Clock::RootfsReady);
         let monitor = MonitorProcess::start(&self.config, &config, &[])
             .map_err(wall("creating the microVM"))?;
-        let mut record = Record::creating(id, Isolation::MicroVm, Lifetime::Attached);
-        record.pid = Some(monitor.pid());
-        record.machine_bytes = Some(u64::from(config.memory_mib) << 20);
-        record.status = Status::Created;
+        let record = Record::creating(id, Isolation::MicroVm, Lifetime::Attached);
+        let record = hosting::created(record, &monitor, &config);
         dir.write(&record)?;
         MicroVm::new(Parts {
             record,
