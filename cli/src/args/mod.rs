@@ -11,6 +11,7 @@ mod values;
 
 use std::path::PathBuf;
 
+use bulkhead_image::UnpackLimits;
 use bulkhead_runtime::SandboxId;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
@@ -232,9 +233,24 @@ pub struct ImportArgs {
     /// User of a root filesystem tar
     #[arg(long, short = 'u', value_name = "USER[:GROUP]")]
     pub user: Option<String>,
+    #[command(flatten)]
+    pub unpack: UnpackArgs,
+}
+
+/// What is taken of an image that is not trusted.
+#[derive(Debug, Args)]
+pub struct UnpackArgs {
     /// Refuse an image that unpacks to more than this
     #[arg(long, value_parser = memory, value_name = "SIZE")]
-    pub max_size: Option<u64>,
+    max_size: Option<u64>,
+}
+
+impl UnpackArgs {
+    /// The limits with what is said here.
+    pub fn limits(&self) -> UnpackLimits {
+        let usual = UnpackLimits::default();
+        UnpackLimits { max_bytes: self.max_size.unwrap_or(usual.max_bytes), ..usual }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -15,9 +15,8 @@ pub struct PullArgs {
     /// The images
     #[arg(required = true, value_name = "[REGISTRY/]NAME[:TAG][@DIGEST]")]
     pub images: Vec<String>,
-    /// Refuse an image that unpacks to more than this
-    #[arg(long, value_parser = super::values::memory, value_name = "SIZE")]
-    pub max_size: Option<u64>,
+    #[command(flatten)]
+    pub unpack: super::UnpackArgs,
     #[command(flatten)]
     pub registry: RegistryArgs,
 }

@@ -4,9 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bulkhead_image::{
-    Digest, Image, ImageRef, ImportOptions, RootfsConfig, Saved, Store, UnpackLimits,
-};
+use bulkhead_image::{Digest, Image, ImageRef, ImportOptions, RootfsConfig, Saved, Store};
 
 use crate::args::{ImageVerb, ImportArgs, SaveArgs};
 use crate::context::Context;
@@ -37,13 +35,9 @@ fn import(store: &Store, args: &ImportArgs) -> Result<(), Failure> {
     let words = |line: &Option<String>| {
         line.iter().flat_map(|line| line.split_whitespace()).map(str::to_owned).collect()
     };
-    let mut limits = UnpackLimits::default();
-    if let Some(max) = args.max_size {
-        limits.max_bytes = max;
-    }
     let options = ImportOptions {
         name: args.name.as_deref().map(str::parse::<ImageRef>).transpose()?,
-        limits,
+        limits: args.unpack.limits(),
         config: RootfsConfig {
             entrypoint: words(&args.entrypoint),
             cmd: words(&args.cmd),

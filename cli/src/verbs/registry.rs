@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use bulkhead_image::registry::{Credentials, Registry, RegistryOptions, RemoteRef};
-use bulkhead_image::{ImageRef, NoProgress, UnpackLimits};
+use bulkhead_image::{ImageRef, NoProgress};
 
 use crate::args::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
 use crate::context::Context;
@@ -26,10 +26,7 @@ impl From<RegistryArgs> for RegistryOptions {
 }
 
 pub fn pull(context: &Context, args: &PullArgs) -> Result<ExitCode, Failure> {
-    let mut limits = UnpackLimits::default();
-    if let Some(max) = args.max_size {
-        limits.max_bytes = max;
-    }
+    let limits = args.unpack.limits();
     for written in &args.images {
         let remote: RemoteRef = written.parse()?;
         let bars = Arc::new(Transfers::new());
