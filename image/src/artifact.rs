@@ -11,7 +11,9 @@ use tempfile::TempDir;
 
 use crate::compression::Compression;
 use crate::file::{FileError, read_small, sync_dir};
-use crate::import::{ArtifactBlobs, BlobRef, ImportError, artifact_in, manifest};
+use crate::import::{
+    ArtifactBlobs, BlobRef, ImportError, LAYOUT_VERSION, artifact_in, manifest,
+};
 use crate::progress::Progress;
 use crate::store::{Store, Transaction};
 use crate::unpack::UnpackLimits;
@@ -90,10 +92,10 @@ impl NewArtifact<'_> {
                 "annotations": { ANNOTATION_REF_NAME: self.name },
             }],
         });
-        let version = json!({ "imageLayoutVersion": "1.0.0" });
-        for (name, document) in [("index.json", index), ("oci-layout", version)] {
+        let index = index.to_string();
+        for (name, document) in [("index.json", &*index), ("oci-layout", LAYOUT_VERSION)] {
             let path = dir.join(name);
-            fs::write(&path, document.to_string()).map_err(FileError::on("write", &path))?;
+            fs::write(&path, document).map_err(FileError::on("write", &path))?;
         }
         Ok(())
     }

@@ -36,6 +36,11 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Where what has this digest is in an image layout.
+    pub(crate) fn path_in_layout(self) -> String {
+        format!("blobs/sha256/{}", self.hex())
+    }
+
     /// The 64 hexadecimal digits, without the algorithm.
     #[must_use]
     pub fn hex(&self) -> String {

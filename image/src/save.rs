@@ -14,10 +14,12 @@ use oci_spec::image::{ANNOTATION_REF_NAME, MediaType};
 use serde_json::{Value, json};
 
 use crate::file::{FileError, read_small};
-use crate::import::{ANNOTATION_CONTAINERD_NAME, DOCUMENT_LIMIT};
-use crate::progress::{Progress, Stage};
+use crate::import::{
+    ANNOTATION_CONTAINERD_NAME, DOCUMENT_LIMIT, LAYOUT_VERSION, media_type_of,
+};
+use crate::progress::{Progress, Stage, Watched};
 use crate::store::Store;
-use crate::{Digest, Image, ImageRef};
+use crate::{Image, ImageRef};
 
 /// An image that cannot be written out.
 #[derive(Debug, thiserror::Error)]
@@ -55,14 +57,14 @@ impl Store {
         let blobs: BTreeSet<_> =
             images.iter().flat_map(|saved| saved.image.record().all_blobs()).collect();
         let mut archive = tar::Builder::new(to);
-        append(&mut archive, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        append(&mut archive, "oci-layout", LAYOUT_VERSION.as_bytes())?;
         for digest in blobs {
             let path = self.blob_path(digest);
             let mut file = File::open(&path).map_err(FileError::on("open", &path))?;
             let size = file.metadata().map_err(FileError::on("examine", &path))?.len();
             progress.begin(Stage::Copy, Some(size));
-            let counted = Counted { inner: &mut file, progress };
-            entry(&mut archive, &blob_name(digest), size, counted)?;
+            let counted = Watched { inner: &mut file, progress };
+            entry(&mut archive, &digest.path_in_layout(), size, counted)?;
         }
         let index = json!({
             "schemaVersion": 2,
@@ -75,14 +77,11 @@ impl Store {
         archive.into_inner().and_then(Write::flush).map_err(SaveError::Write)
     }
 
-    /// The media type a manifest gives itself; one that gives none is OCI's.
-    pub(crate) fn manifest(&self, image: &Image) -> Result<(String, Vec<u8>), FileError> {
+    /// The manifest of an image, and its media type.
+    pub(crate) fn manifest(&self, image: &Image) -> Result<(MediaType, Vec<u8>), FileError> {
         let bytes = read_small(&self.blob_path(image.digest()), DOCUMENT_LIMIT)?;
-        let parsed: Option<Value> = serde_json::from_slice(&bytes).ok();
-        let own = parsed.as_ref().and_then(|manifest| manifest["mediaType"].as_str());
-        let media_type =
-            own.map_or_else(|| MediaType::ImageManifest.to_string(), str::to_owned);
-        Ok((media_type, bytes))
+        let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        Ok((media_type_of(&document), bytes))
     }
 
     fn descriptor(&self, saved: &Saved<'_>) -> Result<Value, FileError> {
@@ -106,17 +105,12 @@ impl Store {
 /// An element of `docker save`'s `manifest.json`.
 fn of_docker(saved: &Saved<'_>) -> Value {
     let layers: Vec<_> =
-        saved.image.layer_blobs().iter().map(|blob| blob_name(*blob)).collect();
+        saved.image.layer_blobs().iter().map(|blob| blob.path_in_layout()).collect();
     json!({
-        "Config": blob_name(saved.image.config_digest()),
+        "Config": saved.image.config_digest().path_in_layout(),
         "RepoTags": saved.name.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "Layers": layers,
     })
-}
-
-/// Where a blob is in a layout.
-fn blob_name(digest: Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
 }
 
 fn append(
@@ -138,18 +132,4 @@ fn entry(
     header.set_mode(0o644);
     header.set_mtime(0);
     archive.append_data(&mut header, name, content).map_err(SaveError::Write)
-}
-
-/// Tells how far reading has come.
-struct Counted<'a> {
-    inner: &'a mut File,
-    progress: &'a dyn Progress,
-}
-
-impl Read for Counted<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.progress.advance(n as u64);
-        Ok(n)
-    }
 }

@@ -15,10 +15,13 @@ use crate::progress::Progress;
 use crate::registry::Download;
 use crate::store::{Record, Transaction};
 use crate::unpack::{LimitError, UnpackError, UnpackLimits};
-use crate::{Digest, Platform};
+use crate::{Digest, Image, Platform};
 
 /// Where containerd, and with it docker, write the whole name.
 pub(crate) const ANNOTATION_CONTAINERD_NAME: &str = "io.containerd.image.name";
+
+/// Content of the file `oci-layout`.
+pub(crate) const LAYOUT_VERSION: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// Docker's names for what OCI standardised.
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
@@ -121,25 +124,28 @@ pub(crate) struct Pulling<'a, 'r> {
     pub top: Digest,
     /// The same, which is staged.
     pub bytes: &'a [u8],
-    /// Whether the image of a manifest is here already.
-    pub here: &'a dyn Fn(Digest) -> bool,
+    /// The image of a manifest, if it is here already.
+    pub here: &'a dyn Fn(Digest) -> Option<Image>,
 }
 
-/// Brings in the image for this machine: its record, or the digest of one that is here.
+/// What a registry's name stands for on this machine.
+pub(crate) enum Arrival {
+    /// An image that has come.
+    New(Box<Record>),
+    /// One that is here.
+    Here(Box<Image>),
+}
+
+/// Brings in the image for this machine.
 pub(crate) fn from_registry(
     pulling: Pulling<'_, '_>,
     transaction: &mut Transaction<'_>,
     limits: UnpackLimits,
     progress: &dyn Progress,
-) -> Result<Result<Record, Digest>, ImportError> {
+) -> Result<Arrival, ImportError> {
     let Pulling { download, top, bytes, here } = pulling;
     let document: serde_json::Value = parse("the manifest", bytes)?;
-    // Those who leave it out have written what OCI describes.
-    let media_type = match document["mediaType"].as_str() {
-        Some(own) => MediaType::from(own),
-        None if document["manifests"].is_array() => MediaType::ImageIndex,
-        None => MediaType::ImageManifest,
-    };
+    let media_type = media_type_of(&document);
     let top = json!({ "mediaType": media_type, "digest": top, "size": bytes.len() });
     let top: Descriptor = serde_json::from_value(top)
         .map_err(|source| ImportError::Json { what: "the manifest".to_owned(), source })?;
@@ -147,10 +153,10 @@ pub(crate) fn from_registry(
     let mut layout = Layout { source: &mut source, transaction, limits, progress };
     let manifest = layout.manifest_of(&[top], 0)?;
     let digest = digest_of("the manifest", &manifest)?;
-    if here(digest) {
-        return Ok(Err(digest));
+    if let Some(image) = here(digest) {
+        return Ok(Arrival::Here(Box::new(image)));
     }
-    layout.image(&manifest, None).map(|found| Ok(found.record))
+    layout.image(&manifest, None).map(|found| Arrival::New(Box::new(found.record)))
 }
 
 fn name_of(descriptor: &Descriptor) -> Option<String> {
@@ -291,6 +297,15 @@ impl Layout<'_, '_, '_> {
             });
         }
         Ok(found)
+    }
+}
+
+/// The type a manifest or index gives itself; one that gives none is what OCI describes.
+pub(crate) fn media_type_of(document: &serde_json::Value) -> MediaType {
+    match document["mediaType"].as_str() {
+        Some(own) => MediaType::from(own),
+        None if document["manifests"].is_array() => MediaType::ImageIndex,
+        None => MediaType::ImageManifest,
     }
 }
 

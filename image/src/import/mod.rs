@@ -18,7 +18,8 @@ pub use rootfs::RootfsConfig;
 
 pub(crate) use generate::{BlobRef, Generate, generate, manifest};
 pub(crate) use layout::{
-    ANNOTATION_CONTAINERD_NAME, ArtifactBlobs, Pulling, artifact_in, from_registry,
+    ANNOTATION_CONTAINERD_NAME, Arrival, ArtifactBlobs, LAYOUT_VERSION, Pulling, artifact_in,
+    from_registry, media_type_of,
 };
 pub(crate) use source::DOCUMENT_LIMIT;
 

@@ -98,8 +98,7 @@ impl Source<'_> {
         progress: &dyn Progress,
     ) -> Result<Option<(Digest, u64)>, ImportError> {
         let Self::Registry(download) = self else {
-            let name = format!("blobs/sha256/{}", digest.hex());
-            return self.stage(&name, transaction, progress);
+            return self.stage(&digest.path_in_layout(), transaction, progress);
         };
         let media_type = descriptor.media_type();
         if is_manifest(media_type) || is_index(media_type) {

@@ -7,7 +7,7 @@ use oci_client::manifest::{
 };
 
 use super::{Download, Registry, RegistryError, RemoteRef};
-use crate::import::{ImportError, Pulling, from_registry};
+use crate::import::{Arrival, ImportError, Pulling, from_registry};
 use crate::progress::Progress;
 use crate::store::{Store, Transaction};
 use crate::unpack::UnpackLimits;
@@ -52,19 +52,18 @@ impl Store {
             download: Download::from(registry),
             top: transaction.stage_bytes(&bytes)?,
             bytes: &bytes,
-            here: &|digest| self.load(digest).is_ok(),
+            here: &|digest| self.load(digest).ok(),
         };
         let name = image.name();
         match from_registry(pulling, &mut transaction, limits, progress)? {
-            Ok(record) => {
+            Arrival::New(record) => {
                 let digest = record.manifest;
-                transaction.commit(&[(record, vec![name.clone()])], progress)?;
+                transaction.commit(&[(*record, vec![name.clone()])], progress)?;
                 Ok(Pulled { image: self.load(digest)?, new: true })
             }
-            Err(here) => {
-                let image = self.load(here)?;
+            Arrival::Here(image) => {
                 self.tag(&image, name)?;
-                Ok(Pulled { image, new: false })
+                Ok(Pulled { image: *image, new: false })
             }
         }
     }

@@ -28,6 +28,7 @@ impl Store {
         registry.authenticate(RegistryOperation::Push)?;
         let remote = &registry.remote;
         let (media_type, manifest) = self.manifest(image)?;
+        let media_type = media_type.to_string();
         let mut blobs: Vec<Digest> = image.layer_blobs().to_vec();
         blobs.push(image.config_digest());
         blobs.sort();

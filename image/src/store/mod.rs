@@ -228,7 +228,7 @@ impl Store {
     /// Where a blob is, if it is there.
     #[must_use]
     pub fn blob_path(&self, digest: Digest) -> PathBuf {
-        self.root.join("blobs/sha256").join(digest.hex())
+        self.root.join(digest.path_in_layout())
     }
 
     pub(crate) fn load(&self, digest: Digest) -> Result<Image, StoreError> {

@@ -11,7 +11,7 @@ use super::{LimitError, UnpackLimits};
 use crate::Digest;
 use crate::compression::Compression;
 use crate::digest::Hasher;
-use crate::progress::Progress;
+use crate::progress::{Progress, Watched};
 
 /// Bytes handed over at once: large enough that handing over costs nothing,
 /// small enough for the second-level cache.
@@ -76,7 +76,8 @@ impl<R: Read> Decoder<'_, R> {
         used: &Receiver<Vec<u8>>,
     ) -> Result<Option<Digest>, StreamError> {
         let compressed = std::cell::Cell::new(0);
-        let counted = Counted { inner: self.blob, count: &compressed, progress: self.progress };
+        let watched = Watched { inner: self.blob, progress: self.progress };
+        let counted = Counted { inner: watched, count: &compressed };
         let mut plain = self.compression.decode(counted).map_err(StreamError::Decode)?;
         let mut hasher = Hasher::default();
         let mut bytes = 0;
@@ -116,14 +117,12 @@ fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 struct Counted<'a, R> {
     inner: R,
     count: &'a std::cell::Cell<u64>,
-    progress: &'a dyn Progress,
 }
 
 impl<R: Read> Read for Counted<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
         self.count.set(self.count.get() + n as u64);
-        self.progress.advance(n as u64);
         Ok(n)
     }
 }
