@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bulkhead_runtime::{
     Claim, Clock, Error, Exit, HostProcess, Isolation, Lifetime, Record, Role, Sandbox,
-    SandboxId, Signal, StateDir, StateError, Status, Stdio, Timeline, Usage,
+    SandboxId, Signal, StateDir, StateError, Status, Stdio, TerminalSize, Timeline, Usage,
 };
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 
 use crate::cgroup::{self, Cgroup, Layout};
 use crate::error::{ContainerError, wall};
@@ -217,6 +217,22 @@ impl Container {
         self.record.pid = self.child.as_ref().map(|child| child.workload.pid);
     }
 
+    fn note_status(&mut self, status: Status) -> Result<(), Error> {
+        self.record.status = status;
+        Ok(self.state.write(&self.record)?)
+    }
+
+    /// The cgroup of a container that runs, or is paused.
+    fn held_by_cgroup(&self) -> Result<&dyn Cgroup, Error> {
+        self.running()?;
+        self.cgroup().ok_or_else(|| unsupported("pausing without a cgroup"))
+    }
+
+    /// A process that is held does not die on version 1 of cgroups.
+    fn let_die(&self) -> Result<(), ContainerError> {
+        Ok(self.cgroup.as_ref().map_or(Ok(()), |cgroup| cgroup.thaw())?)
+    }
+
     fn running(&self) -> Result<&Workload, Error> {
         let not_running = || Error::NotRunning { id: self.record.id.clone() };
         let child = self.child.as_ref().filter(|_| self.exit.is_none());
@@ -235,7 +251,7 @@ impl Sandbox for Container {
         let child = self.child.as_mut().ok_or_else(not_running)?;
         if !child.launch(&self.launch, &self.command)? {
             let what = "starting a workload from another process than its creator's";
-            return Err(Error::Unsupported { isolation: Isolation::Container, what });
+            return Err(unsupported(what));
         }
         self.timeline.mark(Clock::WorkloadExec);
         self.note(Status::Running);
@@ -248,15 +264,50 @@ impl Sandbox for Container {
         let spec = Self::spec(&self.state).map_err(wall("reading the configuration"))?;
         let workload = self.running()?;
         let cgroup = self.cgroup.as_deref();
+        // The process would be held before it is one.
+        if cgroup.is_some_and(Cgroup::is_frozen) {
+            return Err(Error::Paused { id: self.record.id.clone() });
+        }
         Ok(Box::new(exec::exec(&self.record.id, workload, cgroup, &spec, process, stdio)?))
     }
 
     fn signal(&mut self, signal: Signal) -> Result<(), Error> {
-        if self.running()?.signal(signal).map_err(wall("signalling the workload"))? {
-            Ok(())
-        } else {
-            Err(Error::NotRunning { id: self.record.id.clone() })
+        const STEP: &str = "signalling the workload";
+        if !self.running()?.signal(signal).map_err(wall(STEP))? {
+            return Err(Error::NotRunning { id: self.record.id.clone() });
         }
+        if signal == Signal::KILL {
+            self.let_die().map_err(wall(STEP))?;
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self) -> Result<(), Error> {
+        const STEP: &str = "pausing the container";
+        let cgroup = self.held_by_cgroup()?;
+        if cgroup.is_frozen() {
+            return Err(Error::Paused { id: self.record.id.clone() });
+        }
+        cgroup.freeze().map_err(wall(STEP))?;
+        self.note_status(Status::Paused)
+    }
+
+    fn unpause(&mut self) -> Result<(), Error> {
+        const STEP: &str = "unpausing the container";
+        if !self.held_by_cgroup()?.is_frozen() {
+            return Err(Error::NotPaused { id: self.record.id.clone() });
+        }
+        // First, since from the next step on it may end and its owner say so.
+        self.note_status(Status::Running)?;
+        self.held_by_cgroup()?.thaw().map_err(wall(STEP))
+    }
+
+    fn resize(&mut self, _size: TerminalSize) -> Result<(), Error> {
+        Err(unsupported("a terminal"))
+    }
+
+    fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {
+        Err(unsupported("changing limits"))
     }
 
     fn event_fd(&self) -> BorrowedFd<'_> {
@@ -306,6 +357,9 @@ impl Sandbox for Container {
         if self.released {
             return Ok(());
         }
+        if self.exit.is_none() && self.child.is_some() {
+            self.let_die().map_err(wall(STEP))?;
+        }
         if self.exit.is_none()
             && let Some(child) = &mut self.child
         {
@@ -329,4 +383,8 @@ impl Drop for Container {
             let _ = self.delete();
         }
     }
+}
+
+fn unsupported(what: &'static str) -> Error {
+    Error::Unsupported { isolation: Isolation::Container, what }
 }

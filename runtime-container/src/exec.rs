@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bulkhead_runtime::{
     Clock, Error, Exit, HostProcess, Instant, Isolation, Role, Sandbox, SandboxId, Signal,
-    Stdio, Timeline, Usage,
+    Stdio, TerminalSize, Timeline, Usage,
 };
-use oci_spec::runtime::{LinuxNamespaceType as Kind, Process, Spec};
+use oci_spec::runtime::{LinuxNamespaceType as Kind, LinuxResources, Process, Spec};
 
 use crate::cgroup::{Cgroup, Entry};
 use crate::child::{Launch, Then};
@@ -140,14 +140,29 @@ impl Sandbox for Exec {
     }
 
     fn exec(&mut self, _process: &Process, _stdio: Stdio) -> Result<Box<dyn Sandbox>, Error> {
-        let what = "a process inside another process";
-        Err(Error::Unsupported { isolation: Isolation::Container, what })
+        Err(unsupported("a process inside another process"))
     }
 
     fn signal(&mut self, signal: Signal) -> Result<(), Error> {
         let sent =
             self.child.workload.signal(signal).map_err(wall("signalling the process"))?;
         if sent { Ok(()) } else { Err(Error::NotRunning { id: self.id.clone() }) }
+    }
+
+    fn pause(&mut self) -> Result<(), Error> {
+        Err(unsupported("pausing a single process"))
+    }
+
+    fn unpause(&mut self) -> Result<(), Error> {
+        Err(unsupported("pausing a single process"))
+    }
+
+    fn resize(&mut self, _size: TerminalSize) -> Result<(), Error> {
+        Err(unsupported("a terminal"))
+    }
+
+    fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {
+        Err(unsupported("limits of a single process"))
     }
 
     fn event_fd(&self) -> BorrowedFd<'_> {
@@ -190,4 +205,8 @@ impl Drop for Exec {
     fn drop(&mut self) {
         let _ = self.delete();
     }
+}
+
+fn unsupported(what: &'static str) -> Error {
+    Error::Unsupported { isolation: Isolation::Container, what }
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use bulkhead_guest::protocol::EXEC_PORT;
 use bulkhead_runtime::{
-    Clock, Error, Exit, HostProcess, Isolation, Sandbox, SandboxId, Signal, Stdio, Timeline,
-    Usage,
+    Clock, Error, Exit, HostProcess, Isolation, Sandbox, SandboxId, Signal, Stdio,
+    TerminalSize, Timeline, Usage,
 };
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{LinuxResources, Process};
 
 use crate::error::{session_error, wall};
 use crate::monitor::config::files;
@@ -75,6 +75,22 @@ impl Sandbox for Exec {
 
     fn signal(&mut self, signal: Signal) -> Result<(), Error> {
         self.session.signal(signal).map_err(session_error(&self.id, "", "sending a signal"))
+    }
+
+    fn pause(&mut self) -> Result<(), Error> {
+        Err(Self::unsupported("pausing a single process"))
+    }
+
+    fn unpause(&mut self) -> Result<(), Error> {
+        Err(Self::unsupported("pausing a single process"))
+    }
+
+    fn resize(&mut self, _size: TerminalSize) -> Result<(), Error> {
+        Err(Self::unsupported("a terminal"))
+    }
+
+    fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {
+        Err(Self::unsupported("limits of a single process"))
     }
 
     fn event_fd(&self) -> BorrowedFd<'_> {

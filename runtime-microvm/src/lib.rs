@@ -11,6 +11,7 @@
 
 mod accounting;
 pub mod application;
+mod asking;
 pub mod boot;
 mod calling;
 mod config;

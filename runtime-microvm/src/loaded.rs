@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bulkhead_runtime::{
     Error, Exit, HostProcess, Isolation, Record, Role, Sandbox, SandboxId, Signal, StateDir,
-    Stdio, Timeline, Usage,
+    Stdio, TerminalSize, Timeline, Usage,
 };
 use nix::sys::eventfd::EventFd;
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{LinuxResources, Process};
 
 use crate::accounting;
+use crate::asking;
 use crate::error::{MicroVmError, io_error, wall};
 use crate::exec::Exec;
 use crate::leftovers;
@@ -59,6 +60,9 @@ impl Sandbox for LoadedMicroVm {
 
     fn exec(&mut self, process: &Process, stdio: Stdio) -> Result<Box<dyn Sandbox>, Error> {
         self.monitor_pid()?;
+        if asking::is_paused(&self.dir) {
+            return Err(Error::Paused { id: self.record.id.clone() });
+        }
         Ok(Box::new(Exec::start(&self.record.id, self.dir.path(), process, stdio)?))
     }
 
@@ -70,6 +74,24 @@ impl Sandbox for LoadedMicroVm {
             return Err(unsupported("any signal but SIGKILL from another process"));
         }
         leftovers::kill_monitors(self.dir.path()).map_err(wall("ending the monitor"))
+    }
+
+    fn pause(&mut self) -> Result<(), Error> {
+        self.monitor_pid()?;
+        asking::pause(&self.dir, &mut self.record)
+    }
+
+    fn unpause(&mut self) -> Result<(), Error> {
+        self.monitor_pid()?;
+        asking::unpause(&self.dir, &mut self.record)
+    }
+
+    fn resize(&mut self, _size: TerminalSize) -> Result<(), Error> {
+        Err(unsupported("a terminal"))
+    }
+
+    fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {
+        Err(unsupported("changing limits"))
     }
 
     fn event_fd(&self) -> BorrowedFd<'_> {

@@ -170,9 +170,13 @@ impl MonitorProcess {
             Ok(Some((Report::Ended { failure: Some(failure), .. }, _))) => {
                 Err(MicroVmError::Guest(failure))
             }
-            Ok(Some((Report::Ended { .. } | Report::Saved(_) | Report::Kept(_), _)) | None) => {
-                Err(self.died(state_dir))
-            }
+            Ok(
+                Some((
+                    Report::Ended { .. } | Report::Saved(_) | Report::Kept(_) | Report::Done(_),
+                    _,
+                ))
+                | None,
+            ) => Err(self.died(state_dir)),
             Err(error) => Err(io_error("understand the monitor")(error)),
         }
     }
@@ -209,9 +213,13 @@ impl MonitorProcess {
             Ok(Some((Report::NotCreated(failure), _))) => {
                 Err(MicroVmError::NotCreated(failure))
             }
-            Ok(Some((Report::Created | Report::Saved(_) | Report::Kept(_), _)) | None) => {
-                Err(self.died(state_dir))
-            }
+            Ok(
+                Some((
+                    Report::Created | Report::Saved(_) | Report::Kept(_) | Report::Done(_),
+                    _,
+                ))
+                | None,
+            ) => Err(self.died(state_dir)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) => Err(io_error("understand the monitor")(error)),
         }

@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 use bulkhead_guest::protocol::Start;
 use bulkhead_runtime::Record;
 use bulkhead_runtime::{
-    Clock, Error, Exit, HostProcess, Role, Sandbox, SandboxId, Signal, StateDir, Status, Stdio,
-    Timeline, Usage,
+    Clock, Error, Exit, HostProcess, Isolation, Role, Sandbox, SandboxId, Signal, StateDir,
+    Status, Stdio, TerminalSize, Timeline, Usage,
 };
 use nix::poll::PollTimeout;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{LinuxResources, Process};
 
 use crate::accounting;
 use crate::application::Resumption;
+use crate::asking;
 use crate::calling::{self, Call};
 use crate::error::{MicroVmError, io_error, session_error, wall};
 use crate::exec::Exec;
@@ -219,6 +220,9 @@ impl Sandbox for MicroVm {
         if self.session.is_none() || self.exit.is_some() {
             return Err(self.not_running());
         }
+        if asking::is_paused(&self.dir) {
+            return Err(Error::Paused { id: self.record.id.clone() });
+        }
         Ok(Box::new(Exec::start(&self.record.id, self.dir.path(), process, stdio)?))
     }
 
@@ -226,10 +230,37 @@ impl Sandbox for MicroVm {
         let id = self.record.id.clone();
         match &mut self.session {
             Some(session) if self.exit.is_none() => {
-                session.signal(signal).map_err(session_error(&id, "", "sending a signal"))
+                session.signal(signal).map_err(session_error(&id, "", "sending a signal"))?;
             }
-            _ => Err(self.not_running()),
+            _ => return Err(self.not_running()),
         }
+        // Any other one waits for the machine to go on; this one is not to wait.
+        if signal == Signal::KILL && asking::is_paused(&self.dir) {
+            asking::unpause(&self.dir, &mut self.record)?;
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self) -> Result<(), Error> {
+        if self.session.is_none() || self.exit.is_some() {
+            return Err(self.not_running());
+        }
+        asking::pause(&self.dir, &mut self.record)
+    }
+
+    fn unpause(&mut self) -> Result<(), Error> {
+        if self.session.is_none() || self.exit.is_some() {
+            return Err(self.not_running());
+        }
+        asking::unpause(&self.dir, &mut self.record)
+    }
+
+    fn resize(&mut self, _size: TerminalSize) -> Result<(), Error> {
+        Err(unsupported("a terminal"))
+    }
+
+    fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {
+        Err(unsupported("changing limits"))
     }
 
     fn event_fd(&self) -> BorrowedFd<'_> {
@@ -329,4 +360,8 @@ impl Drop for MicroVm {
         // What cannot be removed is left to `gc`.
         drop(self.delete());
     }
+}
+
+fn unsupported(what: &'static str) -> Error {
+    Error::Unsupported { isolation: Isolation::MicroVm, what }
 }

@@ -60,6 +60,20 @@ pub enum Error {
         id: SandboxId,
     },
 
+    /// The sandbox is paused, and what was asked for needs it to run.
+    #[error("sandbox {id} is paused")]
+    Paused {
+        /// Which sandbox.
+        id: SandboxId,
+    },
+
+    /// The sandbox is to go on and is not paused.
+    #[error("sandbox {id} is not paused")]
+    NotPaused {
+        /// Which sandbox.
+        id: SandboxId,
+    },
+
     /// The bundle is not usable.
     #[error("unusable bundle")]
     Bundle(#[from] BundleError),

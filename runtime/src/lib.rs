@@ -18,6 +18,7 @@ mod runtime;
 mod signal;
 pub mod state;
 mod stdio;
+mod terminal;
 mod timeline;
 mod usage;
 
@@ -33,5 +34,6 @@ pub use runtime::{
 pub use signal::{ParseSignalError, Signal};
 pub use state::{Record, StateDir, StateError, Status};
 pub use stdio::Stdio;
+pub use terminal::TerminalSize;
 pub use timeline::{Clock, Instant, Timeline};
 pub use usage::{HostProcess, KvmStats, Role, Usage};

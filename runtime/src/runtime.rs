@@ -5,12 +5,12 @@ use std::os::fd::BorrowedFd;
 use std::str::FromStr;
 use std::time::Duration;
 
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{LinuxResources, Process};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Bundle, Claim, Error, Exit, HostProcess, Instant, Interface, PlacedFile, PoolKey,
-    SandboxId, Signal, Stdio, Timeline, Usage,
+    SandboxId, Signal, Stdio, TerminalSize, Timeline, Usage,
 };
 
 /// Which kind of wall stands between a workload and the host.
@@ -273,6 +273,40 @@ pub trait Sandbox: Send {
     ///
     /// [`Error::NotRunning`] when it has already exited.
     fn signal(&mut self, signal: Signal) -> Result<(), Error>;
+
+    /// Holds every process of the workload where it is, until
+    /// [`Sandbox::unpause`]. Works on a sandbox that another process made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Paused`] when it is held already, [`Error::NotRunning`],
+    /// [`Error::Unsupported`].
+    fn pause(&mut self) -> Result<(), Error>;
+
+    /// Lets a paused workload go on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotPaused`], [`Error::NotRunning`], [`Error::Unsupported`].
+    fn unpause(&mut self) -> Result<(), Error>;
+
+    /// Tells the workload's terminal how much it shows, which tells the processes
+    /// in its foreground.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] when it has no terminal, or its terminal is in the
+    /// hands of another process.
+    fn resize(&mut self, size: TerminalSize) -> Result<(), Error>;
+
+    /// Replaces those limits of the running sandbox that `resources` names. Works
+    /// on a sandbox that another process made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`], before anything has changed, when one of them
+    /// cannot be changed; [`Error::NotRunning`].
+    fn update(&mut self, resources: &LinuxResources) -> Result<(), Error>;
 
     /// A descriptor that polls readable when [`Sandbox::wait`] can make
     /// progress: the workload exited, or its streams have data to carry.

@@ -31,6 +31,8 @@ pub enum Status {
     Created,
     /// The workload runs.
     Running,
+    /// The workload has begun and is held where it was.
+    Paused,
     /// The workload has exited.
     Stopped,
 }

@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use bulkhead_runtime::{
-    Clock, Error, Exit, HostProcess, Role, Sandbox, SandboxId, Signal, Stdio, Timeline, Usage,
+    Clock, Error, Exit, HostProcess, Role, Sandbox, SandboxId, Signal, Stdio, TerminalSize,
+    Timeline, Usage,
 };
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{LinuxResources, Process};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::{failed, unsupported};
@@ -118,6 +119,22 @@ impl Sandbox for NativeSandbox {
 
     fn signal(&mut self, signal: Signal) -> Result<(), Error> {
         send(self.child()?, signal.number()).map_err(failed("sending a signal"))
+    }
+
+    fn pause(&mut self) -> Result<(), Error> {
+        Err(unsupported("pausing"))
+    }
+
+    fn unpause(&mut self) -> Result<(), Error> {
+        Err(unsupported("unpausing"))
+    }
+
+    fn resize(&mut self, _size: TerminalSize) -> Result<(), Error> {
+        Err(unsupported("a terminal"))
+    }
+
+    fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {
+        Err(unsupported("changing limits"))
     }
 
     fn event_fd(&self) -> BorrowedFd<'_> {

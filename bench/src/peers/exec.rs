@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bulkhead_runtime::{
     Clock, Error, Exit, HostProcess, Instant, Role, Sandbox, SandboxId, Signal, Stdio,
-    Timeline, Usage,
+    TerminalSize, Timeline, Usage,
 };
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{LinuxResources, Process};
 
 use super::call::{Call, Given, Program};
 use super::error::PeerError;
@@ -76,7 +76,7 @@ impl Sandbox for OciExec {
     }
 
     fn exec(&mut self, _: &Process, _: Stdio) -> Result<Box<dyn Sandbox>, Error> {
-        Err(Error::Unsupported { isolation: ISOLATION, what: "exec within exec" })
+        Err(unsupported("exec within exec"))
     }
 
     fn signal(&mut self, signal: Signal) -> Result<(), Error> {
@@ -85,6 +85,22 @@ impl Sandbox for OciExec {
         }
         self.send(signal.number());
         Ok(())
+    }
+
+    fn pause(&mut self) -> Result<(), Error> {
+        Err(unsupported("pausing a single process"))
+    }
+
+    fn unpause(&mut self) -> Result<(), Error> {
+        Err(unsupported("pausing a single process"))
+    }
+
+    fn resize(&mut self, _size: TerminalSize) -> Result<(), Error> {
+        Err(unsupported("a terminal"))
+    }
+
+    fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {
+        Err(unsupported("limits of a single process"))
     }
 
     fn event_fd(&self) -> BorrowedFd<'_> {
@@ -143,4 +159,8 @@ impl Drop for OciExec {
     fn drop(&mut self) {
         let _ = self.delete();
     }
+}
+
+fn unsupported(what: &'static str) -> Error {
+    Error::Unsupported { isolation: ISOLATION, what }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bulkhead_runtime::{
     Clock, Error, Exit, ExitStatus, HostProcess, Role, Sandbox, SandboxId, Signal, StateDir,
-    Stdio, Timeline, Usage,
+    Stdio, TerminalSize, Timeline, Usage,
 };
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{LinuxResources, Process};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid,
@@ -21,7 +21,7 @@ use super::cgroup::Cgroup;
 use super::error::PeerError;
 use super::exec::OciExec;
 use super::oci::clear_away;
-use super::wall;
+use super::{ISOLATION, wall};
 use crate::poll::wait_readable;
 
 /// How long the peer's `kill` has to show an effect before it is made up for.
@@ -180,6 +180,22 @@ impl Sandbox for OciSandbox {
         }
         self.call(&["kill", self.id.as_str(), &signal.number().to_string()])
             .map_err(wall("sending a signal"))
+    }
+
+    fn pause(&mut self) -> Result<(), Error> {
+        self.call(&["pause", self.id.as_str()]).map_err(wall("pausing"))
+    }
+
+    fn unpause(&mut self) -> Result<(), Error> {
+        self.call(&["resume", self.id.as_str()]).map_err(wall("unpausing"))
+    }
+
+    fn resize(&mut self, _size: TerminalSize) -> Result<(), Error> {
+        Err(Error::Unsupported { isolation: ISOLATION, what: "a terminal" })
+    }
+
+    fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {
+        Err(Error::Unsupported { isolation: ISOLATION, what: "changing limits" })
     }
 
     fn event_fd(&self) -> BorrowedFd<'_> {

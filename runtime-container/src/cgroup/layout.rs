@@ -36,7 +36,8 @@ impl Hierarchies {
 }
 
 /// The controllers this crate uses.
-const CONTROLLERS: [&str; 6] = ["memory", "pids", "cpu", "cpuacct", "cpuset", "devices"];
+const CONTROLLERS: [&str; 8] =
+    ["memory", "pids", "cpu", "cpuacct", "cpuset", "devices", "freezer", "blkio"];
 
 impl Layout {
     /// Looks at the mounts of the calling thread, which may have a mount

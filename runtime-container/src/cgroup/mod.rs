@@ -6,6 +6,7 @@
 
 mod devices;
 mod files;
+mod freezer;
 mod layout;
 mod v1;
 mod v2;
@@ -127,7 +128,16 @@ pub(crate) trait Cgroup: Send + Sync + Debug {
     /// The processes in it; none when it does not exist.
     fn processes(&self) -> Result<Vec<i32>, CgroupError>;
 
-    /// Kills every process in it.
+    /// Holds every process in it where it is.
+    fn freeze(&self) -> Result<(), CgroupError>;
+
+    /// Lets them go on; idempotent.
+    fn thaw(&self) -> Result<(), CgroupError>;
+
+    /// Whether they are held.
+    fn is_frozen(&self) -> bool;
+
+    /// Kills every process in it, also one that is held.
     fn kill(&self) -> Result<(), CgroupError>;
 
     /// Removes it; idempotent.

@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use bulkhead_runtime::Usage;
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
-use super::{ALWAYS_JOINED, Cgroup, CgroupError, Entry, Hierarchies, devices, files, io_error};
+use super::{
+    ALWAYS_JOINED, Cgroup, CgroupError, Entry, Hierarchies, devices, files, freezer, io_error,
+};
 
 /// Longest CPU period the kernel takes, and its default
 /// (Documentation/scheduler/sched-bwc.rst), in microseconds.
@@ -171,7 +173,24 @@ impl Cgroup for V1 {
         dir.map_or(Ok(Vec::new()), |dir| files::processes(&dir.join("cgroup.procs")))
     }
 
+    fn freeze(&self) -> Result<(), CgroupError> {
+        let (field, controller) = ("pause", "freezer");
+        let dir =
+            self.dir(controller).ok_or(CgroupError::NoController { field, controller })?;
+        freezer::freeze_v1(&dir, || self.processes())
+    }
+
+    fn thaw(&self) -> Result<(), CgroupError> {
+        self.dir("freezer").map_or(Ok(()), |dir| freezer::thaw_v1(&dir))
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.dir("freezer").is_some_and(|dir| freezer::is_frozen_v1(&dir))
+    }
+
     fn kill(&self) -> Result<(), CgroupError> {
+        // What is held does not even die here.
+        self.thaw()?;
         // A process may have been killed between joining one hierarchy and the
         // next, so each is asked.
         for dir in self.all_dirs() {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use bulkhead_runtime::Usage;
 use oci_spec::runtime::LinuxResources;
 
-use super::{Cgroup, CgroupError, Entry, devices, files, io_error};
+use super::{Cgroup, CgroupError, Entry, devices, files, freezer, io_error};
 
 /// Default CPU period (Documentation/admin-guide/cgroup-v2.rst, "cpu.max"), in
 /// microseconds.
@@ -139,6 +139,18 @@ impl Cgroup for V2 {
 
     fn processes(&self) -> Result<Vec<i32>, CgroupError> {
         files::processes(&self.dir().join("cgroup.procs"))
+    }
+
+    fn freeze(&self) -> Result<(), CgroupError> {
+        freezer::freeze_v2(&self.dir())
+    }
+
+    fn thaw(&self) -> Result<(), CgroupError> {
+        freezer::thaw_v2(&self.dir())
+    }
+
+    fn is_frozen(&self) -> bool {
+        freezer::is_frozen_v2(&self.dir())
     }
 
     fn kill(&self) -> Result<(), CgroupError> {

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use bulkhead_guest::protocol::Start;
 use bulkhead_runtime::{
-    Clock, Error, Exit, HostProcess, Sandbox, SandboxId, Signal, StateDir, Stdio, Timeline,
-    Usage,
+    Clock, Error, Exit, HostProcess, Isolation, Sandbox, SandboxId, Signal, StateDir, Stdio,
+    TerminalSize, Timeline, Usage,
 };
 use nix::poll::PollTimeout;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
-use oci_spec::runtime::Process;
+use oci_spec::runtime::{LinuxResources, Process};
 
 use super::program::Processes;
 use crate::accounting;
@@ -157,6 +157,22 @@ impl Sandbox for ForeignVm {
         }
     }
 
+    fn pause(&mut self) -> Result<(), Error> {
+        Err(unsupported("pausing"))
+    }
+
+    fn unpause(&mut self) -> Result<(), Error> {
+        Err(unsupported("unpausing"))
+    }
+
+    fn resize(&mut self, _size: TerminalSize) -> Result<(), Error> {
+        Err(unsupported("a terminal"))
+    }
+
+    fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {
+        Err(unsupported("changing limits"))
+    }
+
     fn event_fd(&self) -> BorrowedFd<'_> {
         self.news.0.as_fd()
     }
@@ -206,4 +222,8 @@ impl Drop for ForeignVm {
         // What cannot be removed is left to `gc`.
         drop(self.delete());
     }
+}
+
+fn unsupported(what: &'static str) -> Error {
+    Error::Unsupported { isolation: Isolation::MicroVm, what }
 }

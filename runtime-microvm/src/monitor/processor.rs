@@ -152,6 +152,25 @@ impl Processor {
         Some(outcome)
     }
 
+    /// Holds the processor until [`Self::let_go`]; false when the machine has ended.
+    pub fn hold(&self) -> bool {
+        let Some(thread) = self.shared.thread.get() else { return false };
+        self.shared.pause.hold(|| {
+            thread.kick();
+            !self.has_ended()
+        })
+    }
+
+    /// Lets a held processor go on.
+    pub fn let_go(&self) {
+        self.shared.pause.let_go();
+    }
+
+    /// Whether the processor is held.
+    pub fn is_held(&self) -> bool {
+        self.shared.pause.is_held()
+    }
+
     fn has_ended(&self) -> bool {
         self.shared.ending.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }

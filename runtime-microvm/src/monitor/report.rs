@@ -23,6 +23,8 @@ pub enum Report {
     Kept(Box<MonitorConfig>),
     /// What became of [`super::request::Request::Save`].
     Saved(Result<SavedFiles, NotSaved>),
+    /// What became of another request.
+    Done(Result<(), NotDone>),
     /// The machine has ended.
     Ended {
         /// The failure, unless the guest powered off.
@@ -51,6 +53,15 @@ pub enum NotSaved {
     Busy,
     /// Something failed; it goes on.
     Failed(SetupFailure),
+}
+
+/// What was asked for and not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NotDone {
+    /// The machine is in that state already.
+    Already,
+    /// No workload runs in it, or not any more.
+    NotRunning,
 }
 
 /// A machine that could not be built: an error of the monitor's process, cause

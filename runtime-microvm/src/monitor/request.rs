@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::channel::Channel;
 use super::event_loop::Watched;
-use super::report::{NotSaved, Report, SavedFiles, SetupFailure};
+use super::report::{NotDone, NotSaved, Report, SavedFiles, SetupFailure};
 use crate::kvm::{KvmError, VcpuState};
 use crate::machine::Rest;
 use crate::snapshot;
@@ -23,6 +23,10 @@ pub enum Request {
     Save,
     /// Have the restored machine, which nobody has yet.
     Take,
+    /// Hold the processor.
+    Pause,
+    /// Let it go on.
+    Unpause,
 }
 
 /// A machine that cannot be saved.
@@ -60,14 +64,43 @@ pub fn serve(channel: &Channel, watched: &Watched<'_>, rest: &Rest) -> bool {
         Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
         Ok(None) => return true,
     };
-    if request == Request::Take {
-        return true;
-    }
-    let outcome = save(watched, rest, fds)
-        .unwrap_or_else(|error| Err(NotSaved::Failed(SetupFailure::from_error(&error))));
+    let answer =
+        match request {
+            Request::Take => return true,
+            Request::Save => Report::Saved(save(watched, rest, fds).unwrap_or_else(|error| {
+                Err(NotSaved::Failed(SetupFailure::from_error(&error)))
+            })),
+            Request::Pause => Report::Done(pause(watched)),
+            Request::Unpause => Report::Done(unpause(watched)),
+        };
     // The caller may have gone at the same moment; the next event tells.
-    drop(channel.send(&Report::Saved(outcome), &[]));
+    drop(channel.send(&answer, &[]));
     false
+}
+
+/// Holds the machine once its workload runs: before that it is watched for getting
+/// there.
+fn pause(watched: &Watched<'_>) -> Result<(), NotDone> {
+    if watched.processor.is_held() {
+        Err(NotDone::Already)
+    } else if runs(watched) && watched.processor.hold() {
+        Ok(())
+    } else {
+        Err(NotDone::NotRunning)
+    }
+}
+
+fn unpause(watched: &Watched<'_>) -> Result<(), NotDone> {
+    if !watched.processor.is_held() {
+        return Err(NotDone::Already);
+    }
+    watched.processor.let_go();
+    Ok(())
+}
+
+/// Whether a workload runs in it.
+fn runs(watched: &Watched<'_>) -> bool {
+    watched.timeline.get(Clock::WorkloadExec).is_some() || watched.config.resumes
 }
 
 type Outcome = Result<Result<SavedFiles, NotSaved>, SaveError>;
@@ -85,9 +118,7 @@ fn save(watched: &Watched<'_>, rest: &Rest, fds: Vec<OwnedFd>) -> Outcome {
             return Ok(Err(NotSaved::Busy));
         }
         let pages = write(rest, vcpu, &memory, &state)?;
-        let running =
-            watched.timeline.get(Clock::WorkloadExec).is_some() || watched.config.resumes;
-        Ok(Ok(SavedFiles { pages, running, machine: watched.config.clone() }))
+        Ok(Ok(SavedFiles { pages, running: runs(watched), machine: watched.config.clone() }))
     });
     saved.ok_or(SaveError::Ended)?
 }
