@@ -235,7 +235,7 @@ impl Container {
 
     fn running(&self) -> Result<&Workload, Error> {
         let not_running = || Error::NotRunning { id: self.record.id.clone() };
-        let child = self.child.as_ref().filter(|_| self.exit.is_none());
+        let child = self.child.as_ref().filter(|_| self.exit.is_none() && !self.released);
         child.map(|child| &child.workload).ok_or_else(not_running)
     }
 }

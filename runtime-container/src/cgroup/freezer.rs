@@ -17,6 +17,9 @@ use super::{CgroupError, files, io_error};
 const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
+/// How often processes are asked in vain before they are let on for a moment.
+const LET_ON_EVERY: u32 = 50;
+
 /// Files of version 1 (Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst).
 const STATE: &str = "freezer.state";
 /// Files of version 2 (Documentation/admin-guide/cgroup-v2.rst, "cgroup.freeze").
@@ -53,6 +56,7 @@ pub(super) fn freeze_v1(
     let state = dir.join(STATE);
     // Before the first is there: each is held as it comes, and can make no other.
     files::write(&state, "FROZEN")?;
+    let mut looks = 0_u32;
     let held = || -> Result<bool, CgroupError> {
         let inside: BTreeSet<i32> =
             files::processes(&dir.join("cgroup.procs"))?.into_iter().collect();
@@ -68,7 +72,19 @@ pub(super) fn freeze_v1(
         }
         // Reading it has the kernel look whether all are held by now.
         let now = std::fs::read_to_string(&state).map_err(io_error("read", &state))?;
-        Ok(complete && now.trim() == "FROZEN")
+        if complete && now.trim() == "FROZEN" {
+            return Ok(true);
+        }
+        // The kernel asks each process once. One that could not be held just then, a
+        // parent in vfork(2) for one, has to be asked again; and should its child be
+        // what keeps it, that has to get on first.
+        looks += 1;
+        if looks.is_multiple_of(LET_ON_EVERY) {
+            files::write(&state, "THAWED")?;
+            thread::sleep(LOOK_AGAIN);
+        }
+        files::write(&state, "FROZEN")?;
+        Ok(false)
     };
     until_held(&state, held).inspect_err(|_| drop(thaw_v1(dir)))
 }
