@@ -4,6 +4,7 @@
 use std::os::fd::BorrowedFd;
 
 use bulkhead_image::Image;
+use bulkhead_image::volume::Mounts;
 use bulkhead_microvm::StartFrom;
 use bulkhead_runtime::{
     Bundle, Create, Instant, Isolation, Runtime, Sandbox, SandboxId, Stdio,
@@ -12,6 +13,7 @@ use bulkhead_runtime::{
 use crate::args::{RunArgs, WallChoice};
 use crate::context::{Context, Guest};
 use crate::failure::Failure;
+use crate::mounts;
 use crate::privileges;
 use crate::verbs::{advise, pool};
 
@@ -37,6 +39,9 @@ pub struct Launched {
     pub image: Image,
     /// What was made a sandbox.
     pub bundle: Bundle,
+    /// The volumes it uses; let go after it.
+    #[expect(dead_code, reason = "held, and let go after the sandbox")]
+    pub mounts: Mounts,
 }
 
 impl Launched {
@@ -66,6 +71,7 @@ pub fn create(
         pool::can_prepare(&*runtime)?;
     }
     let (image, mut bundle) = bundle(context, args, isolation)?;
+    let mounts = mounts::resolve(context, args, &image, &mut bundle)?;
     // A prepared sandbox has its name already.
     let prepared = match args.cold || asked.id.is_some() {
         true => None,
@@ -83,7 +89,7 @@ pub fn create(
         Some(claim) => runtime.complete(claim, request)?,
         None => runtime.create(request)?,
     };
-    Ok(Launched { sandbox, runtime, image, bundle })
+    Ok(Launched { sandbox, runtime, image, bundle, mounts })
 }
 
 /// The runtime of a wall; a microVM begins where the command line says.

@@ -9,6 +9,7 @@ mod context;
 mod failure;
 mod keeper;
 mod launch;
+mod mounts;
 mod packages;
 mod payload;
 mod privileges;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Verb::Push(args) => verbs::registry::push(&context, &args),
         Verb::Login(args) => verbs::registry::login(&args),
         Verb::Logout(args) => verbs::registry::logout(&args),
+        Verb::Volume(verb) => verbs::volume::run(&context, &verb),
         Verb::Kernel(verb) => verbs::kernel::run(&context, &verb),
         Verb::Pool(verb) => verbs::pool::run(&context, &verb),
         Verb::Template(verb) => verbs::template::run(&context, &verb),

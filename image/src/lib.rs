@@ -32,6 +32,7 @@ mod store;
 mod tarball;
 mod tree;
 mod unpack;
+pub mod volume;
 
 pub use accounts::{Account, Accounts, Group};
 pub use artifact::{Artifact, NewArtifact};

@@ -5,16 +5,18 @@
 //! component is opened by itself and symlinks are interpreted here, with the
 //! image's root as `/`, so that nothing outside the layers is ever reached.
 
-use std::collections::VecDeque;
-use std::ffi::OsStr;
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, open, openat, readlinkat, statat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, Stat, open, openat, readlinkat, statat,
+};
 use rustix::io::Errno;
 
 use crate::overlay;
@@ -30,7 +32,7 @@ pub(crate) struct MergedView {
 
 /// The directories of the layers that make up one merged directory, topmost
 /// first.
-type Directory = Rc<Vec<OwnedFd>>;
+pub(crate) type Directory = Rc<Vec<OwnedFd>>;
 
 /// Something found.
 #[derive(Debug)]
@@ -77,6 +79,11 @@ impl MergedView {
         Ok(Some(bytes))
     }
 
+    /// What is at `path`, following symlinks; `None` when nothing is.
+    pub fn find(&self, path: &Path) -> io::Result<Option<Node>> {
+        self.walk(path.as_os_str().as_bytes(), true)
+    }
+
     fn walk(&self, path: &[u8], follow: bool) -> io::Result<Option<Node>> {
         let mut trail = vec![Rc::clone(&self.root)];
         let mut todo: VecDeque<Vec<u8>> = components(path).collect();
@@ -120,6 +127,28 @@ impl MergedView {
 
 fn components(path: &[u8]) -> impl Iterator<Item = Vec<u8>> + '_ {
     path.split(|b| *b == b'/').filter(|c| !matches!(*c, b"" | b".")).map(<[u8]>::to_vec)
+}
+
+/// What a merged directory has, by name.
+pub(crate) fn children(directory: &[OwnedFd]) -> io::Result<Vec<(OsString, Node)>> {
+    let mut names = BTreeSet::new();
+    for layer in directory {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let readable = openat(layer, ".", flags, Mode::empty())?;
+        for entry in Dir::new(readable)? {
+            let name = entry?.file_name().to_bytes().to_vec();
+            if !matches!(&name[..], b"." | b"..") {
+                names.insert(OsString::from_vec(name));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for name in names {
+        if let Some(node) = child(directory, name.as_bytes())? {
+            found.push((name, node));
+        }
+    }
+    Ok(found)
 }
 
 /// What a merged directory has under a name.

@@ -8,6 +8,7 @@ mod registry;
 mod run;
 mod snapshot;
 mod values;
+mod volume;
 
 use std::path::PathBuf;
 
@@ -25,6 +26,7 @@ pub use self::snapshot::{
     ApplicationArgs, MachineArgs, ReadyArgs, ReadyChoice, SnapshotVerb, TemplateVerb,
 };
 use self::values::{memory, percent};
+pub use self::volume::{CreateVolumeArgs, MountArgs, VolumeVerb};
 
 /// Run one OCI image behind either of two walls, a namespace container or a KVM
 /// microVM, and measure on this machine what each wall costs.
@@ -120,6 +122,9 @@ pub enum Verb {
     Login(LoginArgs),
     /// Forget those kept for a registry
     Logout(LogoutArgs),
+    /// Make, list, inspect and remove volumes: data that outlives sandboxes
+    #[command(subcommand)]
+    Volume(VolumeVerb),
     /// Build, import and list guest kernels
     #[command(subcommand)]
     Kernel(KernelVerb),

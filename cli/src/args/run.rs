@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::advise::TrustArgs;
 use super::values::{cpus, duration, memory};
+use super::volume::MountArgs;
 
 /// The device of a microVM's root filesystem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
@@ -78,6 +79,8 @@ pub struct RunArgs {
     pub limits: LimitArgs,
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
+    #[command(flatten)]
+    pub mounts: MountArgs,
     /// Kill the sandbox after this time: seconds, or with a suffix ms, s, m, h
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub timeout: Option<Duration>,

@@ -36,6 +36,7 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode, Failure> {
         Pool::at(&context.root).sweep()?;
         context.store().collect_garbage()?;
         context.snapshots().collect_garbage()?;
+        context.store().volumes().collect_garbage()?;
     }
     // After the images: a template goes with the disk it was made with.
     for name in template::collect_garbage(&context.templates(), args.dry_run)? {

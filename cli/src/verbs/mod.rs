@@ -16,3 +16,4 @@ pub mod run;
 pub mod snapshot;
 pub mod stats;
 pub mod template;
+pub mod volume;

@@ -52,7 +52,7 @@ impl Layer<'_> {
             && let Some(directory) = below.directory(path)?
             && let Some(topmost) = directory.first()
         {
-            return Metadata::of_directory(topmost);
+            return Metadata::of_file(topmost);
         }
         Ok(Metadata::of_implied_directory())
     }

@@ -17,7 +17,7 @@ use crate::tarball::{Entry, lossy};
 
 /// What an entry says about a file besides its content.
 #[derive(Debug, Clone)]
-pub(super) struct Metadata {
+pub(crate) struct Metadata {
     mode: Mode,
     owner: (Uid, Gid),
     times: Timestamps,
@@ -26,7 +26,7 @@ pub(super) struct Metadata {
 
 /// What this process may do.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Privilege {
+pub(crate) struct Privilege {
     user: Uid,
     group: Gid,
 }
@@ -62,8 +62,8 @@ impl Metadata {
         })
     }
 
-    /// Takes it from a directory of a lower layer.
-    pub fn of_directory(dir: impl AsFd) -> io::Result<Self> {
+    /// Takes it from a file of a layer, opened with `O_PATH` or otherwise.
+    pub fn of_file(dir: impl AsFd) -> io::Result<Self> {
         let stat: Stat = rustix::fs::fstat(&dir)?;
         let time =
             Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec.cast_signed() };
@@ -71,7 +71,7 @@ impl Metadata {
             mode: Mode::from_raw_mode(stat.st_mode & 0o7777),
             owner: (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid)),
             times: Timestamps { last_access: time, last_modification: time },
-            xattrs: read_xattrs(&self_path(&dir, b""))?,
+            xattrs: read_xattrs(self_path(&dir, b"").strip_suffix(b"/").unwrap_or_default())?,
         })
     }
 

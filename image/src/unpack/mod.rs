@@ -7,7 +7,7 @@
 
 mod directories;
 mod layer;
-mod metadata;
+pub(crate) mod metadata;
 mod path;
 mod root;
 mod stream;
