@@ -43,6 +43,7 @@ pub use profile::{Blocks, Extent, Ladder, Profile, Storms};
 pub use progress::{Progress, Silent};
 pub use resume::ResumeError;
 pub use run::{BenchConfig, BenchError, Candidate, run};
+pub use sandbox::WOKEN;
 pub use stop::Stop;
 pub use workloads::{Custom, WORKLOADS, Workload};
 

@@ -14,6 +14,10 @@ use crate::stop::Stop;
 use crate::stream::Stream;
 use crate::waiting::Waiting;
 
+/// The probe's verb for a greeting as soon as it is handed its work: of an application
+/// that is saved when it waits for that.
+pub const WOKEN: &str = "woken";
+
 /// Output kept of one sandbox, bytes; the probe writes a few kilobytes.
 const MAX_OUTPUT: usize = 1 << 20;
 
@@ -39,7 +43,7 @@ pub enum SampleError {
         source: Box<RuntimeError>,
     },
     /// It was to go on from where a snapshot was made.
-    #[error("it booted: no template was found to go on from")]
+    #[error("it started in another way: no template was found to go on from")]
     Booted,
     /// Somebody else took the sandbox that was prepared for the sample.
     #[error("no prepared sandbox waits any more")]
@@ -138,9 +142,23 @@ impl Contender<'_> {
     /// Refuses a start that was not of the kind it was to be: without a template a
     /// microVM boots, and would be measured as one that did not.
     pub fn check(&self, timeline: &Timeline) -> Result<(), SampleError> {
-        match self.start == Start::Warm && timeline.get(Clock::KernelDone).is_some() {
-            true => Err(SampleError::Booted),
-            false => Ok(()),
+        let later_than = match self.start {
+            Start::Warm => Clock::KernelDone,
+            // Nothing is executed in it: the application is there.
+            Start::App => Clock::WorkloadExec,
+            Start::Cold | Start::Pool => return Ok(()),
+        };
+        match timeline.get(later_than) {
+            Some(_) => Err(SampleError::Booted),
+            None => Ok(()),
+        }
+    }
+
+    /// The probe's verb that writes its greeting.
+    pub fn greeting(&self) -> &'static str {
+        match self.start {
+            Start::App => WOKEN,
+            Start::Cold | Start::Warm | Start::Pool => "hello",
         }
     }
 
@@ -148,7 +166,7 @@ impl Contender<'_> {
     pub fn prepare(&self, bundle: &Bundle) -> Result<Option<Waiting<'_>>, SampleError> {
         match self.start {
             Start::Pool => Waiting::prepare(self.runtime, bundle).map(Some),
-            Start::Cold | Start::Warm => Ok(None),
+            Start::Cold | Start::Warm | Start::App => Ok(None),
         }
     }
 
@@ -437,5 +455,9 @@ mod tests {
         assert!(matches!(contender(Start::Warm).check(&booted), Err(SampleError::Booted)));
         assert!(contender(Start::Warm).check(&restored).is_ok());
         assert!(contender(Start::Cold).check(&booted).is_ok());
+        let mut executed = restored;
+        executed.mark(Clock::WorkloadExec);
+        assert!(matches!(contender(Start::App).check(&executed), Err(SampleError::Booted)));
+        assert!(contender(Start::App).check(&restored).is_ok());
     }
 }

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use bulkhead_bench::Candidate;
 use bulkhead_bench::peers::OciRuntime;
+use bulkhead_bench::{Candidate, WOKEN};
 use bulkhead_image::Image;
 use bulkhead_image::spec::RunOptions;
 use bulkhead_microvm::foreign::Monitor;
@@ -16,7 +16,8 @@ use crate::args::PrivilegeArgs;
 use crate::context::{Context, Guest};
 use crate::failure::{Failure, chain};
 use crate::privileges;
-use crate::verbs::bench::templates::Templates;
+use crate::verbs::bench::PROBE;
+use crate::verbs::bench::templates::{Templates, Wanted};
 
 /// Debian's packages of peers.
 pub const PEER_PACKAGES: &[&str] = &["crun", "runc", "qemu-system-x86"];
@@ -152,7 +153,7 @@ impl Common<'_> {
         let there_is = match (start, choice.own_wall()) {
             // Who has no pool here says so; who never has one is not asked for it.
             (Start::Cold, _) | (Start::Pool, Some(Isolation::Container)) => true,
-            (Start::Warm, wall) => wall == Some(Isolation::MicroVm),
+            (Start::Warm | Start::App, wall) => wall == Some(Isolation::MicroVm),
             (Start::Pool, wall) => wall.is_some() && runtime.capabilities().prepare,
         };
         if !there_is {
@@ -163,7 +164,11 @@ impl Common<'_> {
             && start != Start::Cold
         {
             let booting = self.context.microvm_from(self.guest(*disk), StartFrom::Kernel)?;
-            match self.templates.make(&SandboxId::random()?, &booting, *disk, machine) {
+            let wanted = match start {
+                Start::App => Wanted::application(*disk, application(machine)),
+                _ => Wanted::machine(*disk, machine),
+            };
+            match self.templates.make(&SandboxId::random()?, &booting, &wanted) {
                 Err(error @ Error::Interrupted { .. }) => return Err(error.into()),
                 Err(error) => bundle = Err(format!("no template: {}", chain(&error))),
                 Ok(()) => {}
@@ -218,7 +223,7 @@ impl Common<'_> {
             RuntimeChoice::Own(Isolation::MicroVm, root_disk) => {
                 let from = match start {
                     Start::Cold => StartFrom::Kernel,
-                    Start::Warm | Start::Pool => {
+                    Start::Warm | Start::Pool | Start::App => {
                         StartFrom::Template(self.templates.snapshots())
                     }
                 };
@@ -238,6 +243,15 @@ impl Common<'_> {
             }
         })
     }
+}
+
+/// The application that is saved in a machine: the one the harness asks for.
+fn application(bundle: &Bundle) -> Bundle {
+    let mut bundle = bundle.clone();
+    if let Some(process) = bundle.spec.process_mut() {
+        process.set_args(Some([PROBE, WOKEN].map(str::to_owned).into()));
+    }
+    bundle
 }
 
 impl Contender {

@@ -226,7 +226,7 @@ prop_compose! {
         (name, isolation, version) in (text(), text(), any::<String>()),
         why: Option<String>,
         runtime in prop::option::of(text()),
-        start in prop::sample::select(vec![Start::Cold, Start::Warm, Start::Pool]),
+        start in prop::sample::select(vec![Start::Cold, Start::Warm, Start::Pool, Start::App]),
     ) -> RuntimeInfo {
         let unavailable = why.into_iter().collect();
         RuntimeInfo { name, isolation, version, unavailable, runtime, start }

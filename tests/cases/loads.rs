@@ -76,7 +76,7 @@ pub fn warm_starts_are_measured_beside_cold_ones(lab: &Lab, wall: Wall) {
     let (before, kept) = (Footprint::now(lab), templates(lab));
     let out = scratch("warm");
     let place = out.to_str().expect("utf-8");
-    let what = ["--runtimes", wall.name(), "--start", "warm", "--workloads", "boot,storm"];
+    let what = ["--runtimes", wall.name(), "--start", "warm,app", "--workloads", "boot,storm"];
     let arguments = [&["bench", "--samples", "1", "--out", place], &what[..]].concat();
     lab.verb(&arguments).expect_code(0);
     Footprint::settles_to(lab, &before);
@@ -96,6 +96,11 @@ pub fn warm_starts_are_measured_beside_cold_ones(lab: &Lab, wall: Wall) {
         assert!(at(start, "agent_ready") < at(start, "workload_exec"), "{start}");
         let counted = &start["kvm_at"]["workload_exec"]["exits"];
         assert!(counted.as_u64() > Some(0), "{}", start["kvm_at"]);
+        let first = at(start, "first_output");
+        assert!(cold.iter().all(|cold| first < at(cold, "first_output")), "{start}");
+    }
+    for start in of(&format!("{}-app", wall.name())) {
+        assert_eq!(at(start, "workload_exec"), None, "something was executed");
         let first = at(start, "first_output");
         assert!(cold.iter().all(|cold| first < at(cold, "first_output")), "{start}");
     }

@@ -2,12 +2,13 @@
 
 use std::ffi::{CStr, OsStr, c_char, c_int};
 use std::fmt::{self, Write};
+use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::attempts;
-use crate::line::Line;
+use crate::line::{HELLO, Line};
 use crate::manifest::manifest;
 use crate::ops::{OPERATIONS, OperationInfo, Place, measure, measure_compute, measure_files};
 use crate::sys::{stay_on_this_cpu, write_all};
@@ -20,6 +21,8 @@ const USAGE_ERROR: u8 = 2;
 
 const USAGE: &str = "\
 usage: probe hello             write a line and exit
+       probe woken             the same, once the hand-over of a saved machine,
+                               which $BULKHEAD_HANDOVER names, has come
        probe idle              write `ready`, wait for SIGTERM or SIGINT
        probe true              exit with 0
        probe exit CODE         exit with CODE, 0 to 255
@@ -82,6 +85,7 @@ impl<'a> Arguments<'a> {
 pub fn run(arguments: Arguments<'_>) -> u8 {
     // The other verbs have been dealt with by `quick`.
     match (arguments.get(1), arguments.get(2), arguments.get(3)) {
+        (Some(b"woken"), None, _) => code(&woken()),
         (Some(b"ops"), _, _) => ops(arguments),
         (Some(b"compute"), Some(mib), Some(budget)) => compute(mib, budget),
         (Some(b"files"), Some(file), Some(dir)) => files(file, dir, arguments.get(4)),
@@ -94,6 +98,15 @@ pub fn run(arguments: Arguments<'_>) -> u8 {
 
 fn code(result: &io::Result<()>) -> u8 {
     if result.is_ok() { 0 } else { FAILURE }
+}
+
+/// Waits to be told what to do, which is always the same.
+fn woken() -> io::Result<()> {
+    if let Some(place) = std::env::var_os("BULKHEAD_HANDOVER") {
+        // All of it: until then it may be told more.
+        fs::read(place)?;
+    }
+    write_all(STDOUT, HELLO.as_bytes())
 }
 
 fn usage_error() -> u8 {

@@ -31,7 +31,7 @@ impl Workload for Boot {
 
 fn sample(taking: Taking<'_>) -> Result<(), SampleError> {
     let Taking { contender, program, profile, stop, slot, samples, .. } = taking;
-    let bundle = contender.bundle_running(&[program, "hello"]);
+    let bundle = contender.bundle_running(&[program, contender.greeting()]);
     let waiting = contender.prepare(&bundle)?;
     stop.sleep(profile.idle_before_start);
     let mut observed = match waiting {

@@ -109,6 +109,8 @@ pub enum StartChoice {
     Warm,
     /// Prepared, and waiting in a pool
     Pool,
+    /// From a microVM that was saved when its application was ready
+    App,
 }
 
 impl From<StartChoice> for Start {
@@ -117,6 +119,7 @@ impl From<StartChoice> for Start {
             StartChoice::Cold => Self::Cold,
             StartChoice::Warm => Self::Warm,
             StartChoice::Pool => Self::Pool,
+            StartChoice::App => Self::App,
         }
     }
 }

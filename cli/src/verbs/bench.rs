@@ -28,6 +28,9 @@ use templates::Templates;
 /// Packages the microVM's disk is made with.
 const PACKAGES: &[&str] = &["erofs-utils"];
 
+/// Where the probe is in its image.
+pub const PROBE: &str = "/probe";
+
 pub fn run(context: &Context, args: &BenchArgs) -> Result<ExitCode, Failure> {
     if let Some(BenchVerb::Host { output }) = &args.verb {
         return host::run(output);
@@ -89,7 +92,7 @@ fn measure(
             _ => host::measure(seed).ok(),
         },
         earlier,
-        program: "/probe".to_owned(),
+        program: PROBE.to_owned(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         command: command_line(),
         image: task.image.to_owned(),

@@ -71,7 +71,7 @@ fn stroke(canvas: &Canvas<'_>, wall: &Wall<'_>, from: (f64, f64), to: (f64, f64)
     let ink = Ink::Series(wall.series);
     match wall.start() {
         Start::Cold => canvas.line(from, to, ink, 2.0),
-        Start::Warm | Start::Pool => canvas.dashes(from, to, ink, 2.0),
+        Start::Warm | Start::Pool | Start::App => canvas.dashes(from, to, ink, 2.0),
     }
 }
 

@@ -24,7 +24,7 @@ pub use virtualisation::{ProfileFigure, VirtualisationKind, VirtualisationProfil
 /// - 2: adds measurements of any further workload, the noise floor, the host's
 ///   virtualisation profile, and isolation evidence. All of it may be missing,
 ///   so a version 1 file reads as a run that did not measure these.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// Everything one run of the harness found out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -110,6 +110,9 @@ pub enum Start {
     Warm,
     /// From a pool: the sandbox was there, and waited to be asked for.
     Pool,
+    /// From a microVM that was saved when its application was ready: nothing is
+    /// executed any more. Since version 3.
+    App,
 }
 
 impl Start {
@@ -118,7 +121,7 @@ impl Start {
     pub fn named(self, runtime: &str) -> String {
         match self {
             Self::Cold => runtime.to_owned(),
-            Self::Warm | Self::Pool => format!("{runtime}-{}", self.as_str()),
+            Self::Warm | Self::Pool | Self::App => format!("{runtime}-{}", self.as_str()),
         }
     }
 
@@ -129,6 +132,7 @@ impl Start {
             Self::Cold => "cold",
             Self::Warm => "warm",
             Self::Pool => "pool",
+            Self::App => "app",
         }
     }
 }

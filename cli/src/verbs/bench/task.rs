@@ -55,7 +55,7 @@ impl<'a> Task<'a> {
     pub fn starts(&self, args: &BenchArgs) -> Vec<Start> {
         let mut starts = vec![Start::Cold];
         match (args.start.is_empty(), self.custom) {
-            (true, None) if args.full => starts.extend([Start::Warm, Start::Pool]),
+            (true, None) if args.full => starts.extend([Start::Warm, Start::Pool, Start::App]),
             _ => starts.extend(args.start.iter().copied().map(Start::from)),
         }
         starts.sort_unstable();
