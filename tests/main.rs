@@ -15,6 +15,7 @@ mod alone;
 mod cases;
 mod images;
 mod lab;
+mod running;
 
 use std::process::ExitCode;
 

@@ -55,6 +55,16 @@ impl Failure {
         self
     }
 
+    /// As a failure of `bulkhead exec`: whatever keeps the command from being run in its
+    /// sandbox is 1, as docker has it.
+    #[must_use]
+    pub fn of_exec(mut self) -> Self {
+        if self.code == code::SANDBOX {
+            self.code = code::FAILURE;
+        }
+        self
+    }
+
     /// Prints the message to standard error and gives the exit code.
     pub fn report(&self) -> ExitCode {
         eprint!("{}", self.message());

@@ -39,6 +39,9 @@ fn main() -> ExitCode {
         Verb::Run(args) => {
             verbs::run::run(&context, &args, requested).map_err(failure::Failure::of_run)
         }
+        Verb::Exec(args) => {
+            verbs::exec::run(&context, &args).map_err(failure::Failure::of_exec)
+        }
         Verb::Image(verb) => verbs::image::run(&context, &verb),
         Verb::Pull(args) => verbs::registry::pull(&context, &args),
         Verb::Push(args) => verbs::registry::push(&context, &args),

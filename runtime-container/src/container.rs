@@ -1,6 +1,6 @@
 //! [`Container`]: the sandbox a caller holds.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use bulkhead_runtime::{
     Claim, Clock, Error, Exit, HostProcess, Isolation, Lifetime, Record, Role, Sandbox,
     SandboxId, Signal, StateDir, StateError, Status, Stdio, TerminalSize, Timeline, Usage,
 };
-use oci_spec::runtime::{LinuxResources, Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process};
 
 use crate::cgroup::{self, Cgroup, Layout};
 use crate::error::{ContainerError, wall};
@@ -17,10 +17,6 @@ use crate::exec;
 use crate::plan::Step;
 use crate::spawn::{Child, Ready};
 use crate::workload::Workload;
-
-/// The bundle's configuration, beside the record: what `exec` from another
-/// process needs.
-const CONFIG: &str = "config.json";
 
 /// A container, whole or half built.
 #[derive(Debug)]
@@ -105,7 +101,7 @@ impl Container {
     pub(crate) fn load(root: &Path, id: &SandboxId) -> Result<Self, Error> {
         let state = StateDir::open(root, id)?;
         let record = state.read()?;
-        let spec = Self::spec(&state).ok();
+        let spec = state.read_config().ok();
         let path = match &spec {
             Some(spec) => cgroup::path(spec, id).map_err(wall("finding the container"))?,
             None => cgroup::default_path(id),
@@ -131,21 +127,6 @@ impl Container {
             // Without a cgroup the container lives as long as its owner.
             _ => self.state.is_owned(),
         }
-    }
-
-    /// The configuration stored beside the record.
-    pub(crate) fn spec(state: &StateDir) -> Result<Spec, ContainerError> {
-        let text = fs::read(state.path().join(CONFIG))
-            .map_err(ContainerError::io("read the container's configuration"))?;
-        serde_json::from_slice(&text).map_err(ContainerError::Configuration)
-    }
-
-    pub(crate) fn store_spec(&self, spec: &Spec) -> Result<(), Error> {
-        let step = "storing the configuration";
-        let text = serde_json::to_vec(spec).map_err(ContainerError::Configuration);
-        fs::write(self.state.path().join(CONFIG), text.map_err(wall(step))?)
-            .map_err(ContainerError::io("write the container's configuration"))
-            .map_err(wall(step))
     }
 
     pub(crate) fn cgroup(&self) -> Option<&dyn Cgroup> {
@@ -261,7 +242,7 @@ impl Sandbox for Container {
     }
 
     fn exec(&mut self, process: &Process, stdio: Stdio) -> Result<Box<dyn Sandbox>, Error> {
-        let spec = Self::spec(&self.state).map_err(wall("reading the configuration"))?;
+        let spec = self.state.read_config()?;
         let workload = self.running()?;
         let cgroup = self.cgroup.as_deref();
         // The process would be held before it is one.

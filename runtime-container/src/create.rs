@@ -36,7 +36,7 @@ pub(crate) fn create(root: &Path, request: Create<'_>) -> Result<Container, Erro
         init: request.init,
     })?;
     // Before the cgroup, since only the spec tells where an unusual one is.
-    container.store_spec(spec)?;
+    container.state().write_config(spec)?;
     let entry = enter_cgroup(&mut container, spec).map_err(wall(STEP))?;
     add_cgroup_steps(&mut plan, entry.as_ref());
 

@@ -52,9 +52,6 @@ pub enum ContainerError {
         #[source]
         source: io::Error,
     },
-    /// The file with the container's configuration cannot be understood.
-    #[error("the stored configuration is damaged")]
-    Configuration(#[source] serde_json::Error),
     /// The kernel does not tell how a process ended to anyone but its parent.
     #[error(
         "only the process that started the container can learn how it ended \

@@ -65,7 +65,7 @@ pub(crate) fn prepare(root: &Path, request: &Prepare<'_>) -> Result<(), Error> {
     let state = StateDir::create(root, &record)?;
     let mut container = Container::new(Parts::without_workload(state, record, cgroup))?;
     Pool::mark(&passage, container.state(), &key)?;
-    container.store_spec(spec)?;
+    container.state().write_config(spec)?;
     let entry = enter_cgroup(&mut container, spec).map_err(wall(PREPARING))?;
     add_cgroup_steps(&mut plan, entry.as_ref());
 
@@ -177,7 +177,7 @@ pub(crate) fn complete(
     drop(request.stdio);
     container.adopt(Child::taken(Workload::kept(pid, process, call), conversation));
     // While the child sets itself up.
-    container.store_spec(spec)?;
+    container.state().write_config(spec)?;
     container.set_up(&plan.setup, COMPLETING)?;
     Ok(container)
 }

@@ -106,7 +106,7 @@ impl Runtime for ContainerRuntime {
             Err(error) => return Err(error.into()),
         };
         if let Ok(layout) = cgroup::Layout::detect() {
-            let configured = state.as_ref().and_then(|state| Container::spec(state).ok());
+            let configured = state.as_ref().and_then(|state| state.read_config().ok());
             let path = match configured {
                 Some(spec) => cgroup::path(&spec, id).map_err(wall(step))?,
                 None => cgroup::default_path(id),

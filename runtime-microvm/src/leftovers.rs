@@ -31,13 +31,16 @@ pub fn kill_monitors(state_dir: &Path) -> Result<(), MicroVmError> {
 pub fn find_monitor(state_dir: &Path) -> Result<Option<(i32, OwnedFd)>, MicroVmError> {
     let entries = fs::read_dir("/proc").map_err(io_error("list processes"))?;
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    for pid in pids.filter(|pid| is_monitor_of(*pid, state_dir)) {
-        match open(pid) {
-            Ok(process) if is_monitor_of(pid, state_dir) => return Ok(Some((pid, process))),
-            _ => {}
-        }
+    Ok(pids.into_iter().find_map(|pid| pin_monitor(pid, state_dir)))
+}
+
+/// The process `pid` and a descriptor of it, if it is a monitor of that sandbox.
+pub fn pin_monitor(pid: i32, state_dir: &Path) -> Option<(i32, OwnedFd)> {
+    if !is_monitor_of(pid, state_dir) {
+        return None;
     }
-    Ok(None)
+    let process = open(pid).ok()?;
+    is_monitor_of(pid, state_dir).then_some((pid, process))
 }
 
 fn is_monitor_of(pid: i32, state_dir: &Path) -> bool {

@@ -33,7 +33,13 @@ pub struct LoadedMicroVm {
 impl LoadedMicroVm {
     /// Finds the monitor of a microVM.
     pub fn new(dir: StateDir, record: Record) -> Result<Self, MicroVmError> {
-        let (monitor, gone) = match leftovers::find_monitor(dir.path())? {
+        // Most often it is the one that is noted, and the others need not be looked at.
+        let noted = record.pid.and_then(|pid| leftovers::pin_monitor(pid, dir.path()));
+        let found = match noted {
+            Some(process) => Some(process),
+            None => leftovers::find_monitor(dir.path())?,
+        };
+        let (monitor, gone) = match found {
             Some((pid, process)) => (Some(pid), process),
             None => {
                 let always = EventFd::from_value(1).map_err(io_error("make an eventfd"))?;

@@ -184,6 +184,7 @@ pub(crate) fn complete(claim: Claim, request: Create<'_>) -> Result<MicroVm, Err
     let record = Record::creating(id, Isolation::MicroVm, lifetime);
     let record = hosting::created(record, &monitor, &config);
     dir.write(&record)?;
+    dir.write_config(&bundle.spec)?;
     let shared = SharedTimeline::open(&dir.path().join(files::TIMELINE))
         .map_err(io_error("map the timeline"))
         .map_err(failed())?;

@@ -124,6 +124,7 @@ impl MicroVmRuntime {
         let record = Record::creating(id, Isolation::MicroVm, Lifetime::Attached);
         let record = hosting::created(record, &monitor, &config);
         dir.write(&record)?;
+        dir.write_config(&bundle.spec)?;
         MicroVm::new(Parts {
             record,
             dir,

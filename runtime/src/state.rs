@@ -10,6 +10,8 @@
 //! Nothing here is synced to disk: the runtime root does not outlive a reboot,
 //! and a rename is atomic against the death of a process without it.
 
+mod config;
+
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -7,6 +7,7 @@ mod clones;
 mod continuing;
 mod crash;
 mod density;
+mod exec;
 mod host;
 mod hostile_images;
 mod hostile_kernels;
@@ -107,6 +108,7 @@ pub fn all() -> Vec<Case> {
             a_snapshot_goes_elsewhere_and_comes_back,
             a_machine_keeps_the_memory_of_a_snapshot_that_is_removed,
         }
+        BOTH: exec { a_running_sandbox_is_entered }
         BOTH: stats { a_running_sandbox_is_accounted_for }
         MICROVM: applications {
             an_application_goes_on_in_runs_like_its_own,

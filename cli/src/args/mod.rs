@@ -3,6 +3,7 @@
 
 mod advise;
 mod bench;
+mod exec;
 mod pool;
 mod registry;
 mod run;
@@ -19,6 +20,7 @@ use clap_complete::Shell;
 
 pub use self::advise::{AdviseArgs, NeedsArgs, TrustArgs};
 pub use self::bench::{BenchArgs, BenchVerb, CustomArgs};
+pub use self::exec::ExecArgs;
 pub use self::pool::{FillArgs, PoolVerb};
 pub use self::registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
 pub use self::run::{PrivilegeArgs, RootDiskChoice, RunArgs, WallChoice};
@@ -66,18 +68,38 @@ enum OnlyRun {
     Run(Box<RunArgs>),
 }
 
+/// The command line of `bulkhead exec` and nothing else.
+#[derive(Debug, Parser)]
+#[command(name = "bulkhead")]
+struct ExecAlone {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: OnlyExec,
+}
+
+#[derive(Debug, Subcommand)]
+enum OnlyExec {
+    Exec(Box<ExecArgs>),
+}
+
 impl Cli {
     /// The command line of this process; one that cannot be understood, or asks for help,
     /// ends it.
     ///
-    /// What describes all the other verbs is not made for a `run`, whose time and
-    /// memory it would be a good part of.
+    /// What describes all the other verbs is not made for a `run` or an `exec`, whose
+    /// time and memory it would be a good part of.
     pub fn of_process() -> Self {
-        let is_run = std::env::args_os().nth(1).is_some_and(|verb| verb == "run");
-        if is_run
+        let is = |name: &str| std::env::args_os().nth(1).is_some_and(|verb| verb == name);
+        if is("run")
             && let Ok(RunAlone { global, verb: OnlyRun::Run(args) }) = RunAlone::try_parse()
         {
             return Self { global, verb: Verb::Run(args) };
+        }
+        if is("exec")
+            && let Ok(ExecAlone { global, verb: OnlyExec::Exec(args) }) = ExecAlone::try_parse()
+        {
+            return Self { global, verb: Verb::Exec(args) };
         }
         Self::parse()
     }
@@ -111,6 +133,8 @@ pub struct Global {
 pub enum Verb {
     /// Run a command in a new sandbox
     Run(Box<RunArgs>),
+    /// Run a further command in a running sandbox
+    Exec(Box<ExecArgs>),
     /// Import, save, list, inspect and remove images
     #[command(subcommand)]
     Image(ImageVerb),
@@ -397,6 +421,19 @@ mod tests {
         let RunAlone { global: again, verb: OnlyRun::Run(alone) } =
             RunAlone::try_parse_from(line).unwrap();
         assert_eq!(format!("{global:?} {run:?}"), format!("{again:?} {alone:?}"));
+    }
+
+    #[test]
+    fn an_exec_is_read_the_same_without_the_other_verbs() {
+        ExecAlone::command().debug_assert();
+        let line =
+            ["bulkhead", "exec", "-i", "--root", "/r", "-u", "1", "box", "sh", "-c", "-i"];
+        let Cli { global, verb } = Cli::try_parse_from(line).unwrap();
+        let Verb::Exec(exec) = verb else { panic!("not exec") };
+        let ExecAlone { global: again, verb: OnlyExec::Exec(alone) } =
+            ExecAlone::try_parse_from(line).unwrap();
+        assert_eq!(format!("{global:?} {exec:?}"), format!("{again:?} {alone:?}"));
+        assert_eq!(alone.command, ["sh", "-c", "-i"]);
     }
 
     #[test]

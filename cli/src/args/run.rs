@@ -155,7 +155,7 @@ fn words(entrypoint: &str) -> Vec<String> {
 }
 
 /// `NAME` alone passes the caller's value on, if it has one.
-fn environment(variable: &str) -> Option<String> {
+pub fn environment(variable: &str) -> Option<String> {
     if variable.contains('=') {
         return Some(variable.to_owned());
     }

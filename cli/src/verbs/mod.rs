@@ -5,6 +5,7 @@ pub mod bench;
 pub mod compare;
 pub mod completions;
 pub mod doctor;
+pub mod exec;
 pub mod gc;
 pub mod host;
 pub mod image;

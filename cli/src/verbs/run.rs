@@ -60,13 +60,13 @@ fn top_up(context: &Context, args: &RunArgs, launched: &Launched, count: usize) 
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy)]
-enum End {
+pub enum End {
     Exited(Exit),
     TimedOut,
 }
 
 impl End {
-    fn code(self) -> u8 {
+    pub fn code(self) -> u8 {
         match self {
             Self::Exited(exit) => exit.code(),
             Self::TimedOut => code::TIMED_OUT,
@@ -75,7 +75,7 @@ impl End {
 }
 
 /// Waits for the workload's end, passing signals on.
-fn supervise(
+pub fn supervise(
     sandbox: &mut dyn Sandbox,
     signals: &mut Signals,
     deadline: Option<Deadline>,

@@ -22,18 +22,24 @@ pub(super) fn of(
     }
     environment.push(format!("HOME={}", user.home));
     for variable in config.env().iter().flatten().chain(&options.env) {
-        let name = variable.split('=').next().unwrap_or_default();
-        if name.is_empty() {
-            return Err(SpecError::Environment(variable.clone()));
-        }
-        let prefix = format!("{name}=");
-        let known = environment.iter().position(|other| other.starts_with(&prefix));
-        match (known, variable.contains('=')) {
-            (Some(place), true) => environment[place].clone_from(variable),
-            (None, true) => environment.push(variable.clone()),
-            (Some(place), false) => drop(environment.remove(place)),
-            (None, false) => {}
-        }
+        put(&mut environment, variable)?;
     }
     environment.into_iter().map(without_nul).collect()
+}
+
+/// Sets a variable, `NAME=value`, or removes one, `NAME`.
+pub(super) fn put(environment: &mut Vec<String>, variable: &str) -> Result<(), SpecError> {
+    let name = variable.split('=').next().unwrap_or_default();
+    if name.is_empty() {
+        return Err(SpecError::Environment(variable.to_owned()));
+    }
+    let prefix = format!("{name}=");
+    let known = environment.iter().position(|other| other.starts_with(&prefix));
+    match (known, variable.contains('=')) {
+        (Some(place), true) => variable.clone_into(&mut environment[place]),
+        (None, true) => environment.push(variable.to_owned()),
+        (Some(place), false) => drop(environment.remove(place)),
+        (None, false) => {}
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@
 mod capabilities;
 mod environment;
 mod filesystem;
+mod further;
 mod limits;
 mod options;
 mod user;
@@ -21,6 +22,7 @@ use oci_spec::runtime::{
     RootBuilder, Spec, SpecBuilder,
 };
 
+pub use further::{FurtherOptions, further_process};
 pub use options::{IdMapping, RunOptions, UserNamespace};
 
 use crate::Accounts;
