@@ -15,6 +15,8 @@ use crate::lab::{Finished, Footprint, Lab, Wall, entries, wait_until};
 /// As no other test's, so that no other test's run fits a template that is made here.
 const MEMORY: &str = "76m";
 
+const ENTERED: &str = "application-clone";
+
 /// Says that it is ready; then, for each line, that line, its host's name and a random
 /// number. Its output since it was ready tells a clone from a machine that has booted.
 const SERVER: &str = "trap 'echo stopped; exit 9' TERM; echo ready; \
@@ -91,8 +93,9 @@ pub fn an_application_goes_on_in_runs_like_its_own(lab: &Lab, _wall: Wall) {
     Footprint::settles_to(lab, &before);
 }
 
+/// And further commands run in it, before that.
 fn a_signal_reaches_it(lab: &Lab, command: &[&str]) {
-    let arguments = [&["--memory", MEMORY, BUSYBOX], command].concat();
+    let arguments = [&["--memory", MEMORY, "--name", ENTERED, BUSYBOX], command].concat();
     let mut run = lab.run_command(Wall::MicroVm, &arguments);
     let mut child =
         run.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("bulkhead starts");
@@ -104,6 +107,8 @@ fn a_signal_reaches_it(lab: &Lab, command: &[&str]) {
     // Until it waits again.
     next();
     next();
+    let inside = lab.verb(&["exec", ENTERED, "sh", "-c", "hostname; cat /proc/1/comm"]);
+    assert_eq!(inside.expect_code(0).text(), format!("{ENTERED}\nsh\n"));
     kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), Signal::SIGTERM)
         .expect("our own child");
     assert_eq!(next(), "stopped");
