@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use bulkhead_container::ContainerRuntime;
 use bulkhead_image::spec::{self, RunOptions};
 use bulkhead_image::{DiskLayout, Image, ImageRef, Store, builtin};
+use bulkhead_instances::Instances;
 use bulkhead_kernels::Catalogue;
 use bulkhead_microvm::foreign::{ForeignRuntime, Monitor};
 use bulkhead_microvm::snapshot::Snapshots;
 use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime, Prefetch, RootDisk, StartFrom};
 use bulkhead_runtime::{Bundle, Isolation, Runtime, state};
+use oci_spec::runtime::Spec;
 
 use crate::args::{Global, PrivilegeArgs};
 use crate::failure::Failure;
@@ -94,13 +96,30 @@ impl Context {
         options: &RunOptions,
         privileges: &PrivilegeArgs,
     ) -> Result<Bundle, Failure> {
-        let mut spec = spec::runtime_spec(image.config(), image.accounts(), options)?;
-        privileges::apply(privileges, isolation, &mut spec)?;
+        let spec = self.spec(image, isolation, options, privileges)?;
         let rootfs = match isolation {
             Isolation::MicroVm => self.store.disk(image, payload::INIT, layout(root_disk))?,
             Isolation::Container | Isolation::Native => image.layers(),
         };
         Ok(Bundle { spec, rootfs })
+    }
+
+    /// The `config.json` of an image.
+    pub fn spec(
+        &self,
+        image: &Image,
+        isolation: Isolation,
+        options: &RunOptions,
+        privileges: &PrivilegeArgs,
+    ) -> Result<Spec, Failure> {
+        let mut spec = spec::runtime_spec(image.config(), image.accounts(), options)?;
+        privileges::apply(privileges, isolation, &mut spec)?;
+        Ok(spec)
+    }
+
+    /// What runs, or ran, here.
+    pub fn instances(&self) -> Instances {
+        Instances::of(self.store.root(), &self.root)
     }
 
     /// The runtime of a wall.

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use bulkhead_instances::control::{ControlError, Refusal};
 use bulkhead_runtime::Error as RuntimeError;
 
 /// Exit codes of `bulkhead run` beside the workload's own (as docker's), and
@@ -65,6 +66,39 @@ impl Failure {
         self
     }
 
+    /// For somebody else to show.
+    pub fn refusal(&self) -> Refusal {
+        let mut causes = vec![self.error.to_string()];
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            causes.push(error.to_string());
+            cause = error.source();
+        }
+        Refusal { causes, hint: self.hint.clone(), code: self.code }
+    }
+
+    /// What another process wanted to be shown.
+    pub fn relayed(refusal: Refusal) -> Self {
+        let Refusal { causes, hint, code } = refusal;
+        let chain = causes
+            .into_iter()
+            .rev()
+            .fold(None, |source, text| Some(Box::new(Relayed { text, source })));
+        let error: Box<dyn StdError + Send + Sync> = match chain {
+            Some(relayed) => relayed,
+            None => "it failed without a word".into(),
+        };
+        Self { error, hint, code }
+    }
+
+    /// What a supervisor answered instead of doing it.
+    pub fn from_control(error: ControlError) -> Self {
+        match error {
+            ControlError::Refused(refusal) => Self::relayed(refusal),
+            other => Self::new(other),
+        }
+    }
+
     /// Prints the message to standard error and gives the exit code.
     pub fn report(&self) -> ExitCode {
         eprint!("{}", self.message());
@@ -84,6 +118,15 @@ impl Failure {
         }
         text
     }
+}
+
+/// An error of another process.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Relayed {
+    text: String,
+    #[source]
+    source: Option<Box<Relayed>>,
 }
 
 /// An error and its causes on one line.

@@ -4,11 +4,13 @@
 use std::os::fd::BorrowedFd;
 
 use bulkhead_image::Image;
+use bulkhead_image::spec::RunOptions;
 use bulkhead_image::volume::Mounts;
 use bulkhead_microvm::StartFrom;
 use bulkhead_runtime::{
     Bundle, Create, Instant, Isolation, Runtime, Sandbox, SandboxId, Stdio,
 };
+use oci_spec::runtime::Spec;
 
 use crate::args::{RunArgs, WallChoice};
 use crate::context::{Context, Guest};
@@ -23,6 +25,8 @@ pub struct Asked<'a> {
     /// Name of the sandbox; without one, a prepared sandbox may be used, or the name is
     /// random.
     pub id: Option<&'a SandboxId>,
+    /// The name it gets instead of a random one.
+    pub otherwise: Option<&'a SandboxId>,
     /// The workload's standard streams.
     pub stdio: Stdio,
     /// The `request` clock.
@@ -48,6 +52,11 @@ impl Launched {
     /// Starts the workload, unless `interrupt` becomes readable first.
     pub fn start(&mut self, interrupt: Option<BorrowedFd<'_>>) -> Result<(), Failure> {
         Ok(self.sandbox.start(interrupt)?)
+    }
+
+    /// Removes everything that was made for it.
+    pub fn delete(&mut self) -> Result<(), Failure> {
+        Ok(self.sandbox.delete()?)
     }
 }
 
@@ -77,10 +86,10 @@ pub fn create(
         true => None,
         false => runtime.claim(&bundle)?,
     };
-    let id = match (asked.id, &prepared) {
-        (Some(name), _) => name.clone(),
-        (None, Some(claim)) => claim.id().clone(),
-        (None, None) => SandboxId::random()?,
+    let id = match (asked.id, &prepared, asked.otherwise) {
+        (Some(name), ..) | (None, None, Some(name)) => name.clone(),
+        (None, Some(claim), _) => claim.id().clone(),
+        (None, None, None) => SandboxId::random()?,
     };
     bundle.spec.set_hostname(args.hostname.clone().or_else(|| Some(id.to_string())));
     let request = Create::attached(&id, &bundle, asked.stdio);
@@ -131,12 +140,25 @@ fn bundle(
     args: &RunArgs,
     isolation: Isolation,
 ) -> Result<(Image, Bundle), Failure> {
-    let options = args.process.options(&args.command, args.limits.options());
-    let options = privileges::capabilities(&args.privileges, options);
     let image = context.image(&args.image)?;
-    let bundle =
-        context.bundle(&image, isolation, guest(args).root_disk, &options, &args.privileges)?;
+    let (options, disk) = (options(args), guest(args).root_disk);
+    let bundle = context.bundle(&image, isolation, disk, &options, &args.privileges)?;
     Ok((image, bundle))
+}
+
+fn options(args: &RunArgs) -> RunOptions {
+    let options = args.process.options(&args.command, args.limits.options());
+    privileges::capabilities(&args.privileges, options)
+}
+
+/// What will be run, without making anything for it.
+pub fn spec(
+    context: &Context,
+    args: &RunArgs,
+    isolation: Isolation,
+    image: &Image,
+) -> Result<Spec, Failure> {
+    context.spec(image, isolation, &options(args), &args.privileges)
 }
 
 fn guest(args: &RunArgs) -> Guest<'_> {

@@ -7,6 +7,8 @@ mod args;
 mod contenders;
 mod context;
 mod failure;
+mod health;
+mod instance;
 mod keeper;
 mod launch;
 mod mounts;
@@ -16,6 +18,7 @@ mod privileges;
 mod progress;
 mod signals;
 mod stdout;
+mod supervisor;
 mod verbs;
 
 use std::process::ExitCode;
@@ -27,11 +30,15 @@ use crate::context::Context;
 
 fn main() -> ExitCode {
     let requested = Instant::now();
-    // A microVM's monitor is this program under another verb. It must not pay
-    // for the command line of a person.
+    // A microVM's monitor and a sandbox's supervisor are this program under other verbs.
+    // They must not pay for the command line of a person.
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|verb| verb == context::MONITOR_VERB) {
-        return bulkhead_microvm::monitor_main(arguments);
+    match arguments.next() {
+        Some(verb) if verb == context::MONITOR_VERB => {
+            return bulkhead_microvm::monitor_main(arguments);
+        }
+        Some(verb) if verb == supervisor::VERB => return supervisor::main(arguments),
+        _ => {}
     }
     let cli = Cli::of_process();
     let context = Context::new(&cli.global);
@@ -42,6 +49,7 @@ fn main() -> ExitCode {
         Verb::Exec(args) => {
             verbs::exec::run(&context, &args).map_err(failure::Failure::of_exec)
         }
+        Verb::Life(verb) => verbs::lifecycle::run(&context, &verb),
         Verb::Image(verb) => verbs::image::run(&context, &verb),
         Verb::Pull(args) => verbs::registry::pull(&context, &args),
         Verb::Push(args) => verbs::registry::push(&context, &args),
@@ -52,7 +60,7 @@ fn main() -> ExitCode {
         Verb::Pool(verb) => verbs::pool::run(&context, &verb),
         Verb::Template(verb) => verbs::template::run(&context, &verb),
         Verb::Snapshot(verb) => verbs::snapshot::run(&context, &verb),
-        Verb::Stats { names, output } => verbs::stats::run(&context, names, output),
+        Verb::Stats { names, output } => verbs::stats::run(&context, &names, output),
         Verb::Bench(args) => verbs::bench::run(&context, &args),
         Verb::Report(args) => verbs::report::run(&args),
         Verb::Compare(args) => verbs::compare::run(&args),

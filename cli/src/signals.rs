@@ -24,6 +24,11 @@ const ENDING: [Named; 4] = [Named::SIGINT, Named::SIGTERM, Named::SIGHUP, Named:
 #[derive(Debug)]
 pub struct Signals(SignalFd);
 
+/// Whether `run` passes this signal on.
+pub fn is_forwarded(signal: Signal) -> bool {
+    FORWARDED.iter().any(|&forwarded| forwarded as i32 == signal.number())
+}
+
 impl Signals {
     /// Blocks the signals to be forwarded. To be called while the process has
     /// one thread.
@@ -34,6 +39,18 @@ impl Signals {
     /// Blocks only the signals that end a program.
     pub fn ending() -> nix::Result<Self> {
         Self::block(&ENDING)
+    }
+
+    /// As [`Signals::forwarded`], and the one that tells that the terminal has another size.
+    pub fn watched() -> nix::Result<Self> {
+        let mut all = FORWARDED.to_vec();
+        all.push(Named::SIGWINCH);
+        Self::block(&all)
+    }
+
+    /// Blocks only the signal that tells that the terminal has another size.
+    pub fn resizes() -> nix::Result<Self> {
+        Self::block(&[Named::SIGWINCH])
     }
 
     fn block(signals: &[Named]) -> nix::Result<Self> {

@@ -271,7 +271,11 @@ impl Drop for StateDir {
 /// A plain rename over an existing file makes ext4 write the new one to disk at
 /// once ("auto_da_alloc", Documentation/admin-guide/ext4.rst), milliseconds on
 /// the way of every start. An exchange is as atomic and does not.
-fn replace(fresh: &Path, path: &Path) -> io::Result<()> {
+///
+/// # Errors
+///
+/// What the kernel said.
+pub fn replace(fresh: &Path, path: &Path) -> io::Result<()> {
     let exchange = RenameFlags::RENAME_EXCHANGE;
     match renameat2(AT_FDCWD, fresh, AT_FDCWD, path, exchange) {
         Ok(()) => fs::remove_file(fresh),

@@ -1,7 +1,6 @@
 //! `bulkhead exec`.
 
 use bulkhead_image::spec::FurtherOptions;
-use bulkhead_runtime::SandboxId;
 use clap::Args;
 
 use super::run::environment;
@@ -24,7 +23,7 @@ pub struct ExecArgs {
     #[arg(long, short = 'u', value_name = "USER[:GROUP]")]
     pub user: Option<String>,
     /// The sandbox
-    pub sandbox: SandboxId,
+    pub sandbox: String,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<String>,

@@ -4,6 +4,7 @@
 mod advise;
 mod bench;
 mod exec;
+mod lifecycle;
 mod pool;
 mod registry;
 mod run;
@@ -14,13 +15,16 @@ mod volume;
 use std::path::PathBuf;
 
 use bulkhead_image::UnpackLimits;
-use bulkhead_runtime::SandboxId;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 pub use self::advise::{AdviseArgs, NeedsArgs, TrustArgs};
 pub use self::bench::{BenchArgs, BenchVerb, CustomArgs};
 pub use self::exec::ExecArgs;
+pub use self::lifecycle::{
+    AttachArgs, EventsArgs, KillArgs, LifeArgs, LifeVerb, LogsArgs, NamesArgs, PruneArgs,
+    PsArgs, RemoveArgs, StartArgs, StopArgs, TopArgs,
+};
 pub use self::pool::{FillArgs, PoolVerb};
 pub use self::registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
 pub use self::run::{PrivilegeArgs, RootDiskChoice, RunArgs, WallChoice};
@@ -129,12 +133,21 @@ pub struct Global {
     pub store: Option<PathBuf>,
 }
 
+impl Global {
+    /// These places.
+    pub fn at(root: PathBuf, store: PathBuf) -> Self {
+        Self { root: Some(root), store: Some(store) }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Run a command in a new sandbox
     Run(Box<RunArgs>),
     /// Run a further command in a running sandbox
     Exec(Box<ExecArgs>),
+    #[command(flatten)]
+    Life(LifeVerb),
     /// Import, save, list, inspect and remove images
     #[command(subcommand)]
     Image(ImageVerb),
@@ -165,7 +178,7 @@ pub enum Verb {
     /// Say what running sandboxes use: memory, processor time, processes
     Stats {
         /// The sandboxes [default: all that run]
-        names: Vec<SandboxId>,
+        names: Vec<String>,
         #[command(flatten)]
         output: Output,
     },

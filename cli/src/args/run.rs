@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
 
 use super::advise::TrustArgs;
+use super::lifecycle::{HealthArgs, LifeArgs};
 use super::values::{cpus, duration, memory};
 use super::volume::MountArgs;
 
@@ -76,6 +77,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     pub name: Option<SandboxId>,
     #[command(flatten)]
+    pub life: LifeArgs,
+    #[command(flatten)]
+    pub health: HealthArgs,
+    #[command(flatten)]
     pub limits: LimitArgs,
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
@@ -136,12 +141,18 @@ pub struct ProcessArgs {
 }
 
 impl ProcessArgs {
+    /// The environment that is asked for, with the caller's values where it has to have
+    /// them.
+    pub fn passed_on(&self) -> Vec<String> {
+        self.env.iter().filter_map(|variable| environment(variable)).collect()
+    }
+
     /// `options` with the arguments `command` and the rest of what is said here.
     pub fn options(&self, command: &[String], options: RunOptions) -> RunOptions {
         RunOptions {
             args: command.to_vec(),
             entrypoint: self.entrypoint.as_deref().map(words),
-            env: self.env.iter().filter_map(|variable| environment(variable)).collect(),
+            env: self.passed_on(),
             working_dir: self.workdir.clone(),
             user: self.user.clone(),
             ..options

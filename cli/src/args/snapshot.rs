@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bulkhead_runtime::SandboxId;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
 use super::run::{InsideArgs, ProcessArgs};
@@ -115,7 +114,7 @@ pub enum SnapshotVerb {
         /// The snapshot's name
         name: String,
         /// The sandbox (see `bulkhead run --name`)
-        sandbox: SandboxId,
+        sandbox: String,
     },
     /// List snapshots
     Ls {

@@ -14,11 +14,11 @@ use crate::verbs::run;
 
 pub fn run(context: &Context, args: &ExecArgs) -> Result<ExitCode, Failure> {
     let mut signals = Signals::forwarded()?;
-    let dir = StateDir::open(&context.root, &args.sandbox)?;
-    let mut sandbox =
-        context.runtime(dir.read()?.isolation, Guest::default())?.load(&args.sandbox)?;
+    let id = context.instances().sandbox(&args.sandbox)?;
+    let dir = StateDir::open(&context.root, &id)?;
+    let mut sandbox = context.runtime(dir.read()?.isolation, Guest::default())?.load(&id)?;
     let spec = dir.read_config()?;
-    let not_running = || Error::NotRunning { id: args.sandbox.clone() };
+    let not_running = || Error::NotRunning { id: id.clone() };
     let first = spec.process().as_ref().ok_or_else(not_running)?;
     let process =
         further_process(first, &Accounts::default(), &args.options()).map_err(refused)?;

@@ -32,6 +32,15 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode, Failure> {
             }
         }
     }
+    // After their sandboxes: one that is to be removed has none left.
+    for instance in context.instances().collect_garbage(!args.dry_run)? {
+        let name = &instance.config.name;
+        if args.output.is_json() {
+            found.push(serde_json::json!({ "id": name, "wall": "instance" }));
+        } else {
+            stdout::line(format_args!("{name} (its supervisor was killed)"))?;
+        }
+    }
     if !args.dry_run {
         Pool::at(&context.root).sweep()?;
         context.store().collect_garbage()?;

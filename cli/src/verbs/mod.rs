@@ -10,6 +10,7 @@ pub mod gc;
 pub mod host;
 pub mod image;
 pub mod kernel;
+pub mod lifecycle;
 pub mod pool;
 pub mod registry;
 pub mod report;

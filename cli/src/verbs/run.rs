@@ -5,40 +5,78 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant as Deadline};
 
+use bulkhead_instances::{InstanceId, RestartPolicy, generated};
 use bulkhead_runtime::{Clock, Exit, Instant, Isolation, Sandbox, Signal, Stdio, Timeline};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::args::RunArgs;
 use crate::context::Context;
 use crate::failure::{Failure, code};
+use crate::instance;
 use crate::launch::{self, Asked, Launched};
 use crate::signals::Signals;
+use crate::verbs::lifecycle;
 use crate::verbs::pool::Filling;
 
 /// After this many requests to end, the workload is killed, as docker does.
 const PATIENCE: u32 = 3;
 
 pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<ExitCode, Failure> {
+    if args.life.detach {
+        return lifecycle::run_detached(context, args);
+    }
+    only_in_the_background(args)?;
     let mut signals = Signals::forwarded()?;
     let deadline = args.timeout.map(|limit| Deadline::now() + limit);
     let isolation = launch::wall(context, args)?;
-    let asked = Asked { id: args.name.as_ref(), stdio: Stdio::inherit()?, requested };
+    if let Some(name) = &args.name {
+        context.instances().expect_free(name.as_str())?;
+    }
+    let stdio = Stdio::inherit()?;
+    let asked = Asked { id: args.name.as_ref(), otherwise: None, stdio, requested };
     let mut launched = launch::create(context, args, isolation, asked)?;
+    note(context, args, isolation, &launched)?;
     let outcome = launched.start(Some(signals.as_fd())).and_then(|()| {
         if let Some(count) = args.warm_pool {
             top_up(context, args, &launched, count);
         }
         supervise(&mut *launched.sandbox, &mut signals, deadline)
     });
-    let sandbox = &mut launched.sandbox;
-    let released = sandbox.delete();
+    let released = launched.delete();
     if let Some(path) = &args.timeline {
-        fs::write(path, timeline_json(&sandbox.timeline()))?;
+        fs::write(path, timeline_json(&launched.sandbox.timeline()))?;
     }
     let end = outcome?;
     released?;
     say(args, isolation, end);
     Ok(ExitCode::from(end.code()))
+}
+
+/// Refuses what needs a supervisor.
+fn only_in_the_background(args: &RunArgs) -> Result<(), Failure> {
+    let asked = args.life.restart.is_some_and(|policy| policy != RestartPolicy::No);
+    if asked || args.health.health_cmd.is_some() || args.health.changes_anything() {
+        let error = "--restart and --health-* are for sandboxes in the background";
+        return Err(Failure::new(error).hint("add --detach"));
+    }
+    Ok(())
+}
+
+/// Has `ps` and others find the sandbox.
+fn note(
+    context: &Context,
+    args: &RunArgs,
+    isolation: Isolation,
+    launched: &Launched,
+) -> Result<(), Failure> {
+    let sandbox = launched.sandbox.id();
+    let id = InstanceId::of_sandbox(sandbox)?;
+    let (image, spec) = (&launched.image, &launched.bundle.spec);
+    let mut config = instance::config(args, isolation, image, spec, id)?;
+    if config.name.is_empty() {
+        config.name = generated(&config.id);
+    }
+    Ok(context.instances().note_foreground(sandbox, &config)?)
 }
 
 /// Has `count` sandboxes wait for runs like this one. The run itself does not fail

@@ -31,6 +31,7 @@ pub fn run(context: &Context, verb: &SnapshotVerb) -> Result<ExitCode, Failure> 
             stdout::line(snapshot.dir().display())?;
         }
         SnapshotVerb::Take { name, sandbox } => {
+            let sandbox = &context.instances().sandbox(sandbox)?;
             refuse_taken(&snapshots, name)?;
             let runtime = context.microvm_from(Guest::default(), StartFrom::Kernel)?;
             let snapshot = runtime.save_running(sandbox, &snapshots, name)?;

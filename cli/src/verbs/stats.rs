@@ -21,13 +21,14 @@ struct Seen {
     processes: usize,
 }
 
-pub fn run(
-    context: &Context,
-    names: Vec<SandboxId>,
-    output: Output,
-) -> Result<ExitCode, Failure> {
+pub fn run(context: &Context, names: &[String], output: Output) -> Result<ExitCode, Failure> {
     let all = names.is_empty();
-    let ids = if all { state::list(&context.root)? } else { names };
+    let ids = if all {
+        state::list(&context.root)?
+    } else {
+        let found = names.iter().map(|name| context.instances().sandbox(name));
+        found.collect::<Result<_, _>>()?
+    };
     let mut seen = Vec::new();
     for id in ids {
         match look(context, &id) {
