@@ -20,7 +20,7 @@ use crate::step::{CapabilitySets, Step};
 use crate::sys::{self, Errno, MountAttr};
 
 /// Version of this format; with any other, what was prepared cannot be completed.
-pub(crate) const FORMAT: &str = "1";
+pub(crate) const FORMAT: &str = "2";
 
 /// Plain data that any bits are valid for, aligned to no more than a word.
 trait Plain: Copy {}
@@ -172,6 +172,12 @@ impl Writer {
             }
             Step::Umask(mask) => self.0.extend([14, u64::from(*mask)]),
             Step::NotDumpable => self.number(15_u64),
+            Step::PlaceFile { directory, name, content } => {
+                self.number(16_u64);
+                self.text(directory);
+                self.text(name);
+                self.list(content);
+            }
             _ => return None,
         }
         Some(())
@@ -298,6 +304,11 @@ impl<'a> Reader<'a> {
             13 => Step::Seccomp { flags: self.small()?, program: Cow::Borrowed(self.list()?) },
             14 => Step::Umask(self.small()?),
             15 => Step::NotDumpable,
+            16 => Step::PlaceFile {
+                directory: Cow::Borrowed(self.text()?),
+                name: Cow::Borrowed(self.text()?),
+                content: Cow::Borrowed(self.list()?),
+            },
             _ => return None,
         })
     }

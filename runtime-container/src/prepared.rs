@@ -54,6 +54,7 @@ pub(crate) fn prepare(root: &Path, request: &Prepare<'_>) -> Result<(), Error> {
         privileged: rustix::process::geteuid().is_root(),
         attached: false,
         init: false,
+        files: &[],
     };
     let mut plan = Plan::part(bundle, setting, Part::Ahead).map_err(wall(PREPARING))?;
     let cgroup = find_cgroup(spec, id).map_err(wall(PREPARING))?;

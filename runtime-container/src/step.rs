@@ -52,6 +52,8 @@ pub(crate) enum Step<'a> {
     Symlink { target: CString, path: CString },
     /// Create a directory and those above it where missing.
     EnsureDirectory(Cow<'a, CStr>),
+    /// Put a file into the root filesystem, in the place of whatever is there.
+    PlaceFile { directory: Cow<'a, CStr>, name: Cow<'a, CStr>, content: Cow<'a, [u8]> },
     /// Hide what is at a path, if there is anything.
     Mask(CString),
     /// Make what is at a path read-only, if there is anything.
@@ -157,6 +159,9 @@ impl fmt::Display for Step<'_> {
             Self::Symlink { path, .. } => write!(f, "creating the link {}", Quoted(path)),
             Self::EnsureDirectory(path) => {
                 write!(f, "creating the directory {}", Quoted(path))
+            }
+            Self::PlaceFile { directory, name, .. } => {
+                write!(f, "placing {}/{}", Quoted(directory), Quoted(name))
             }
             Self::Mask(path) => write!(f, "masking {}", Quoted(path)),
             Self::ReadOnly(path) => write!(f, "making {} read-only", Quoted(path)),

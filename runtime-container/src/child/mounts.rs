@@ -6,6 +6,7 @@
 //! until it is detached.
 
 use std::ffi::CStr;
+use std::os::fd::RawFd;
 
 use crate::step::{Mount, Step};
 use crate::sys::{self, Errno, MountAttr};
@@ -50,6 +51,7 @@ pub(super) fn perform<'a>(
             sys::close(fd);
             Ok(())
         }),
+        Step::PlaceFile { directory, name, content } => place(directory, name, content),
         Step::Mask(path) => mask(path, progress),
         Step::ReadOnly(path) => read_only(path),
         Step::SetAttributes { path, attributes } => {
@@ -127,6 +129,54 @@ fn pivot(new_root: &CStr) -> Result<(), Errno> {
 fn node(path: &CStr, mode: u32, device: u64, owner: (u32, u32)) -> Result<(), Errno> {
     sys::mknod(path, mode, device)?;
     if owner == (0, 0) { Ok(()) } else { sys::chown(path, owner.0, owner.1) }
+}
+
+/// Writes a file of the root filesystem. What is mounted there, or on the way, is somebody
+/// else's and stays as it is.
+fn place(directory: &CStr, name: &CStr, content: &[u8]) -> Result<(), Errno> {
+    let opened = || {
+        let flags = libc::O_PATH | libc::O_DIRECTORY;
+        sys::open_resolving(
+            directory,
+            flags,
+            libc::RESOLVE_NO_XDEV | libc::RESOLVE_NO_MAGICLINKS,
+        )
+    };
+    let at = match opened() {
+        Err(Errno(libc::ENOENT)) => {
+            make_parents(directory)?;
+            tolerate(libc::EEXIST, sys::mkdir(directory, DIRECTORY_MODE))?;
+            opened()
+        }
+        other => other,
+    };
+    let at = match at {
+        Err(Errno(libc::EXDEV)) => return Ok(()),
+        other => other?,
+    };
+    let written = place_at(at, name, content);
+    sys::close(at);
+    tolerate(libc::EBUSY, written)
+}
+
+fn place_at(at: RawFd, name: &CStr, content: &[u8]) -> Result<(), Errno> {
+    // A symbolic link is removed with it and not followed.
+    tolerate(libc::ENOENT, sys::unlink_at(at, name))?;
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+    let file = sys::open_at(at, name, flags, 0o644)?;
+    let mut left = content;
+    let written = loop {
+        if left.is_empty() {
+            break Ok(());
+        }
+        match sys::write(file, left) {
+            Ok(0) => break Err(Errno(libc::EIO)),
+            Ok(count) => left = left.get(count..).unwrap_or_default(),
+            Err(errno) => break Err(errno),
+        }
+    };
+    sys::close(file);
+    written
 }
 
 /// Covers a file with the null device, a directory with an empty one.

@@ -17,7 +17,7 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use bulkhead_runtime::{Bundle, BundleError, Create, Lifetime};
+use bulkhead_runtime::{Bundle, BundleError, Create, Lifetime, PlacedFile};
 use oci_spec::runtime::{LinuxIdMapping, Process, Spec};
 
 use crate::child::Command;
@@ -116,16 +116,19 @@ pub(crate) struct Setting<'a> {
     pub attached: bool,
     /// PID 1 is our init.
     pub init: bool,
+    /// Files laid over the image's.
+    pub files: &'a [PlacedFile],
 }
 
 impl<'a> Setting<'a> {
     /// Where the container that `request` asks for is made.
-    pub(crate) fn of(scratch: &'a Path, request: &Create<'_>) -> Self {
+    pub(crate) fn of(scratch: &'a Path, request: &Create<'a>) -> Self {
         Self {
             scratch,
             privileged: rustix::process::geteuid().is_root(),
             attached: request.lifetime == Lifetime::Attached,
             init: request.init,
+            files: request.files,
         }
     }
 }
@@ -200,6 +203,9 @@ fn setup(
     }
     setup.ahead(process::sysctls(linux, namespaces)?);
     setup.rest([Step::EnsureDirectory(directory("process.cwd", process.cwd())?.into())]);
+    for file in setting.files {
+        setup.rest([rootfs::placed(file)?]);
+    }
     setup.ahead(mounts::protections(spec)?);
     setup.rest(mounts::read_only_root(spec));
     if setting.attached {
@@ -219,8 +225,13 @@ pub(crate) fn fits_ahead(spec: &Spec) -> bool {
 pub(crate) fn exec(process: &Process, spec: &Spec) -> Result<(Vec<Step>, Command), SpecError> {
     refuse::unsupported_process(process)?;
     let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-    let setting =
-        Setting { scratch: Path::new("/"), privileged: true, attached: true, init: false };
+    let setting = Setting {
+        scratch: Path::new("/"),
+        privileged: true,
+        attached: true,
+        init: false,
+        files: &[],
+    };
     Ok((process::launch(process, seccomp, setting)?, process::command(process)?))
 }
 

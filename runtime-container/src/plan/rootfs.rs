@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use bulkhead_runtime::BundleError;
+use bulkhead_runtime::{BundleError, PlacedFile};
 
 use crate::step::{Mount, Target};
 
@@ -58,6 +58,22 @@ pub(super) fn steps(
     steps.push(mount(c"overlay", &on_scratch, options));
     steps.push(Step::Pivot { new_root: on_scratch.path });
     Ok(steps)
+}
+
+/// A file that is laid over the image's.
+pub(super) fn placed(file: &PlacedFile) -> Result<Step, SpecError> {
+    const FIELD: &str = "a placed file";
+    let path = Path::new(&file.path);
+    let parts = (path.is_absolute(), path.parent(), path.file_name());
+    let (true, Some(directory), Some(name)) = parts else {
+        let problem = format!("{} is not the absolute path of a file", file.path);
+        return Err(SpecError::invalid(FIELD, problem));
+    };
+    Ok(Step::PlaceFile {
+        directory: c_path(FIELD, directory)?.into(),
+        name: c_path(FIELD, Path::new(name))?.into(),
+        content: file.content.clone().into(),
+    })
 }
 
 fn check(layers: &[PathBuf]) -> Result<(), SpecError> {

@@ -32,7 +32,8 @@ fn bundle(no_new_privileges: bool) -> Bundle {
 
 fn plan(bundle: &Bundle, privileged: bool) -> Plan {
     let scratch = Path::new("/run/x");
-    Plan::new(bundle, Setting { scratch, privileged, attached: true, init: false }).unwrap()
+    Plan::new(bundle, Setting { scratch, privileged, attached: true, init: false, files: &[] })
+        .unwrap()
 }
 
 fn position(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> usize {
@@ -78,7 +79,8 @@ fn the_filter_comes_as_late_as_privileges_allow() {
 
 fn part(part: Part) -> Plan {
     let (bundle, scratch) = (bundle(true), Path::new("/run/x"));
-    let setting = Setting { scratch, privileged: true, attached: true, init: false };
+    let setting =
+        Setting { scratch, privileged: true, attached: true, init: false, files: &[] };
     Plan::part(&bundle, setting, part).unwrap()
 }
 
@@ -124,7 +126,7 @@ fn full_rest() -> Plan {
         .build();
     process.set_rlimits(Some(vec![limit.unwrap()]));
     let scratch = Path::new("/run/x");
-    let setting = Setting { scratch, privileged: true, attached: true, init: true };
+    let setting = Setting { scratch, privileged: true, attached: true, init: true, files: &[] };
     Plan::part(&bundle, setting, Part::Rest).unwrap()
 }
 

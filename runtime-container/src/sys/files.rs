@@ -39,23 +39,26 @@ pub(crate) fn send(fd: RawFd, data: &[u8]) -> Result<usize> {
 
 /// Opens `path` relative to the working directory, close-on-exec.
 pub(crate) fn open(path: &CStr, flags: i32, mode: u32) -> Result<RawFd> {
+    open_at(libc::AT_FDCWD, path, flags, mode)
+}
+
+/// Opens `path` relative to the directory `at`, close-on-exec.
+pub(crate) fn open_at(at: RawFd, path: &CStr, flags: i32, mode: u32) -> Result<RawFd> {
     // SAFETY: `path` is a terminated string.
     let fd = unsafe {
-        call!(
-            SYS_openat,
-            reg(libc::AT_FDCWD),
-            text(path),
-            reg(flags | libc::O_CLOEXEC),
-            bits(mode)
-        )
+        call!(SYS_openat, reg(at), text(path), reg(flags | libc::O_CLOEXEC), bits(mode))
     }?;
     Ok(RawFd::try_from(fd).unwrap_or(-1))
 }
 
 /// Opens `path` refusing symbolic links anywhere in it.
 pub(crate) fn open_no_symlinks(path: &CStr, flags: i32) -> Result<RawFd> {
-    let how =
-        [u64::from((flags | libc::O_CLOEXEC).cast_unsigned()), 0, libc::RESOLVE_NO_SYMLINKS];
+    open_resolving(path, flags, libc::RESOLVE_NO_SYMLINKS)
+}
+
+/// Opens `path`, found only in the ways that `resolve` allows (openat2(2)).
+pub(crate) fn open_resolving(path: &CStr, flags: i32, resolve: u64) -> Result<RawFd> {
+    let how = [u64::from((flags | libc::O_CLOEXEC).cast_unsigned()), 0, resolve];
     // SAFETY: `how` has the layout of `struct open_how` (linux/openat2.h): flags,
     // mode, resolve, each 64 bits.
     let fd = unsafe {
@@ -163,6 +166,12 @@ pub(crate) fn mknod(path: &CStr, mode: u32, device: u64) -> Result<()> {
 pub(crate) fn chown(path: &CStr, uid: u32, gid: u32) -> Result<()> {
     // SAFETY: `path` is a terminated string.
     unsafe { call!(SYS_lchown, text(path), bits(uid), bits(gid)) }.map(drop)
+}
+
+/// Removes the file `name` of the directory `at`.
+pub(crate) fn unlink_at(at: RawFd, name: &CStr) -> Result<()> {
+    // SAFETY: `name` is a terminated string.
+    unsafe { call!(SYS_unlinkat, reg(at), text(name), 0) }.map(drop)
 }
 
 pub(crate) fn symlink(target: &CStr, path: &CStr) -> Result<()> {
