@@ -11,6 +11,7 @@ use bulkhead_kernels::Catalogue;
 use bulkhead_microvm::foreign::{ForeignRuntime, Monitor};
 use bulkhead_microvm::snapshot::Snapshots;
 use bulkhead_microvm::{MicroVmConfig, MicroVmRuntime, Prefetch, RootDisk, StartFrom};
+use bulkhead_network::Networks;
 use bulkhead_runtime::{Bundle, Isolation, Runtime, state};
 use oci_spec::runtime::Spec;
 
@@ -20,6 +21,9 @@ use crate::{payload, privileges};
 
 /// The verb under which this program is a microVM's monitor.
 pub const MONITOR_VERB: &str = "microvm-monitor";
+
+/// The verb under which it holds a network.
+pub const HOLDER_VERB: &str = "network-holder";
 
 /// What a microVM boots with, where it is not as usual.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,6 +60,12 @@ impl Context {
 
     pub fn kernels(&self) -> &Catalogue {
         &self.kernels
+    }
+
+    /// The networks: those that were made are kept with the images.
+    pub fn networks(&self) -> Networks {
+        let holder = ["/proc/self/exe", HOLDER_VERB].map(OsString::from).into();
+        Networks::new(&self.root, self.store.root().join("networks"), holder)
     }
 
     /// The templates: they belong to the images whose disks they need.

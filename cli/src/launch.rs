@@ -17,6 +17,7 @@ use crate::context::{Context, Guest};
 use crate::failure::Failure;
 use crate::mounts;
 use crate::privileges;
+use crate::verbs::network::{self, Connection};
 use crate::verbs::{advise, pool};
 
 /// What differs from one launch of the same run to another.
@@ -37,6 +38,8 @@ pub struct Asked<'a> {
 pub struct Launched {
     /// The sandbox.
     pub sandbox: Box<dyn Sandbox>,
+    /// Its network, which it leaves when this is dropped.
+    pub network: Connection,
     /// What made it.
     pub runtime: Box<dyn Runtime>,
     /// Held as long as the sandbox lives: that keeps it from being removed.
@@ -56,7 +59,8 @@ impl Launched {
 
     /// Removes everything that was made for it.
     pub fn delete(&mut self) -> Result<(), Failure> {
-        Ok(self.sandbox.delete()?)
+        self.sandbox.delete()?;
+        self.network.leave()
     }
 }
 
@@ -81,6 +85,7 @@ pub fn create(
     }
     let (image, mut bundle) = bundle(context, args, isolation)?;
     let mounts = mounts::resolve(context, args, &image, &mut bundle)?;
+    network::adapt(&args.network, isolation, &mut bundle.spec)?;
     // A prepared sandbox has its name already.
     let prepared = match args.cold || asked.id.is_some() {
         true => None,
@@ -91,14 +96,34 @@ pub fn create(
         (None, Some(claim), _) => claim.id().clone(),
         (None, None, None) => SandboxId::random()?,
     };
-    bundle.spec.set_hostname(args.hostname.clone().or_else(|| Some(id.to_string())));
-    let request = Create::attached(&id, &bundle, asked.stdio);
-    let request = Create { init: args.process.init, requested: asked.requested, ..request };
+    let hostname = args.hostname.clone().unwrap_or_else(|| id.to_string());
+    let joined = network::join(context, &args.network, isolation, &image, (&id, &hostname));
+    let mut network = match joined {
+        Ok(network) => network,
+        Err(failure) => {
+            if prepared.is_some() {
+                drop(prepared);
+                // What went wrong matters more than what cannot be removed, which is
+                // found again.
+                let _ = runtime.purge(&id);
+            }
+            return Err(failure);
+        }
+    };
+    bundle.spec.set_hostname(Some(hostname));
+    let request = Create {
+        init: args.process.init,
+        requested: asked.requested,
+        interface: network.interface(),
+        files: network.files(),
+        ..Create::attached(&id, &bundle, asked.stdio)
+    };
     let sandbox = match prepared {
         Some(claim) => runtime.complete(claim, request)?,
         None => runtime.create(request)?,
     };
-    Ok(Launched { sandbox, runtime, image, bundle, mounts })
+    network.connect(isolation, &*sandbox)?;
+    Ok(Launched { sandbox, network, runtime, image, bundle, mounts })
 }
 
 /// The runtime of a wall; a microVM begins where the command line says.

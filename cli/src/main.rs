@@ -38,6 +38,10 @@ fn main() -> ExitCode {
             return bulkhead_microvm::monitor_main(arguments);
         }
         Some(verb) if verb == supervisor::VERB => return supervisor::main(arguments),
+        // Whoever holds a network must have no other thread.
+        Some(verb) if verb == context::HOLDER_VERB => {
+            return bulkhead_network::holder_main(arguments);
+        }
         _ => {}
     }
     let cli = Cli::of_process();
@@ -60,6 +64,8 @@ fn main() -> ExitCode {
         Verb::Pool(verb) => verbs::pool::run(&context, &verb),
         Verb::Template(verb) => verbs::template::run(&context, &verb),
         Verb::Snapshot(verb) => verbs::snapshot::run(&context, &verb),
+        Verb::Network(verb) => verbs::network::run(&context, &verb),
+        Verb::Port(args) => verbs::network::port(&context, &args),
         Verb::Stats { names, output } => verbs::stats::run(&context, &names, output),
         Verb::Bench(args) => verbs::bench::run(&context, &args),
         Verb::Report(args) => verbs::report::run(&args),

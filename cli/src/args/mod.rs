@@ -5,6 +5,7 @@ mod advise;
 mod bench;
 mod exec;
 mod lifecycle;
+mod network;
 mod pool;
 mod registry;
 mod run;
@@ -25,6 +26,7 @@ pub use self::lifecycle::{
     AttachArgs, EventsArgs, KillArgs, LifeArgs, LifeVerb, LogsArgs, NamesArgs, PruneArgs,
     PsArgs, RemoveArgs, StartArgs, StopArgs, TopArgs,
 };
+pub use self::network::{NetworkArgs, NetworkVerb, PortArgs};
 pub use self::pool::{FillArgs, PoolVerb};
 pub use self::registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
 pub use self::run::{PrivilegeArgs, RootDiskChoice, RunArgs, WallChoice};
@@ -175,6 +177,11 @@ pub enum Verb {
     /// Keep microVMs under a name, to go on from them
     #[command(subcommand)]
     Snapshot(SnapshotVerb),
+    /// Make, list and remove networks that sandboxes share
+    #[command(subcommand)]
+    Network(NetworkVerb),
+    /// Say where the ports of a sandbox are shown on the host
+    Port(PortArgs),
     /// Say what running sandboxes use: memory, processor time, processes
     Stats {
         /// The sandboxes [default: all that run]

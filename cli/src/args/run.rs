@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::advise::TrustArgs;
 use super::lifecycle::{HealthArgs, LifeArgs};
+use super::network::NetworkArgs;
 use super::values::{cpus, duration, memory};
 use super::volume::MountArgs;
 
@@ -86,6 +87,7 @@ pub struct RunArgs {
     pub privileges: PrivilegeArgs,
     #[command(flatten)]
     pub mounts: MountArgs,
+    pub network: NetworkArgs,
     /// Kill the sandbox after this time: seconds, or with a suffix ms, s, m, h
     #[arg(long, value_parser = duration, value_name = "TIME")]
     pub timeout: Option<Duration>,

@@ -39,8 +39,15 @@ struct Diagnosis {
 }
 
 pub fn run(context: &Context, args: &DoctorArgs) -> Result<ExitCode, Failure> {
-    let mut checks =
-        vec![kvm(), cgroups(), namespaces(), overlayfs(), erofs()?, kernel(context)?];
+    let mut checks = vec![
+        kvm(),
+        cgroups(),
+        namespaces(),
+        overlayfs(),
+        erofs()?,
+        network(),
+        kernel(context)?,
+    ];
     checks.extend(context.walls()?.iter().map(|wall| available(&**wall)));
     let diagnosis = Diagnosis { checks };
     if args.output.is_json() {
@@ -121,6 +128,26 @@ fn erofs() -> Result<Check, Failure> {
     let found = if missing.is_empty() { "mkfs.erofs" } else { "no mkfs.erofs" };
     let hint = "run `apt-get install erofs-utils`";
     Ok(Check::new("erofs", missing.is_empty(), found, hint))
+}
+
+/// Only what sandboxes with a network need.
+fn network() -> Check {
+    let tun = Path::new("/dev/net/tun").exists();
+    let missing: Vec<_> =
+        [("nft", bulkhead_network::firewall_is_available()), ("/dev/net/tun", tun)]
+            .into_iter()
+            .filter_map(|(what, there)| (!there).then_some(what))
+            .collect();
+    let found = if missing.is_empty() {
+        "nft, taps".to_owned()
+    } else {
+        format!("no {}", missing.join(", "))
+    };
+    let hint = format!(
+        "run `apt-get install {}` for nft; `modprobe tun` for /dev/net/tun",
+        bulkhead_network::FIREWALL_PACKAGE
+    );
+    Check::new("network", missing.is_empty(), found, &hint)
 }
 
 fn kernel(context: &Context) -> Result<Check, Failure> {

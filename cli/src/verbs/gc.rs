@@ -41,6 +41,16 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode, Failure> {
             stdout::line(format_args!("{name} (its supervisor was killed)"))?;
         }
     }
+    // After the sandboxes: those that were removed have left.
+    for left in context.networks().collect(args.dry_run)? {
+        let (network, member) = (left.network, left.member);
+        let id = member.map_or_else(|| network.clone(), |id| format!("{id} on {network}"));
+        if args.output.is_json() {
+            found.push(serde_json::json!({ "id": id, "wall": "network" }));
+        } else {
+            stdout::line(format_args!("{id} (network)"))?;
+        }
+    }
     if !args.dry_run {
         Pool::at(&context.root).sweep()?;
         context.store().collect_garbage()?;

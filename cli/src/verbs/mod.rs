@@ -11,6 +11,7 @@ pub mod host;
 pub mod image;
 pub mod kernel;
 pub mod lifecycle;
+pub mod network;
 pub mod pool;
 pub mod registry;
 pub mod report;
