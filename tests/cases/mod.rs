@@ -14,6 +14,7 @@ mod hostile_kernels;
 mod isolation;
 mod limits;
 mod loads;
+mod network;
 mod pool;
 mod registry;
 mod reports;
@@ -109,6 +110,22 @@ pub fn all() -> Vec<Case> {
             a_machine_keeps_the_memory_of_a_snapshot_that_is_removed,
         }
         BOTH: exec { a_running_sandbox_is_entered }
+        CONTAINER: network {
+            only_what_is_published_is_reached,
+            the_way_out_is_open_and_the_host_is_not,
+            sandboxes_find_each_other_by_name,
+            nobody_speaks_with_the_address_of_another,
+            other_names_are_asked_elsewhere,
+            many_at_once_get_addresses_of_their_own,
+            killed_networks_are_collected,
+            a_killed_run_is_taken_off_its_network,
+            whoever_answers_for_names_is_replaced,
+            the_hosts_network_is_for_containers,
+            nothing_is_there_unless_asked_for,
+            networks_come_and_go,
+            prepared_sandboxes_get_a_network_too,
+        }
+        MICROVM: network { the_hosts_network_is_for_containers }
         BOTH: stats { a_running_sandbox_is_accounted_for }
         MICROVM: applications {
             an_application_goes_on_in_runs_like_its_own,

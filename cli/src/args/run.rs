@@ -87,6 +87,7 @@ pub struct RunArgs {
     pub privileges: PrivilegeArgs,
     #[command(flatten)]
     pub mounts: MountArgs,
+    #[command(flatten)]
     pub network: NetworkArgs,
     /// Kill the sandbox after this time: seconds, or with a suffix ms, s, m, h
     #[arg(long, value_parser = duration, value_name = "TIME")]
