@@ -17,7 +17,7 @@ use crate::context::{Context, Guest};
 use crate::failure::Failure;
 use crate::mounts;
 use crate::privileges;
-use crate::verbs::network::{self, Connection};
+use crate::verbs::network::{self, Called, Connection};
 use crate::verbs::{advise, pool};
 
 /// What differs from one launch of the same run to another.
@@ -97,7 +97,8 @@ pub fn create(
         (None, None, None) => SandboxId::random()?,
     };
     let hostname = args.hostname.clone().unwrap_or_else(|| id.to_string());
-    let joined = network::join(context, &args.network, isolation, &image, (&id, &hostname));
+    let called = Called { id: &id, hostname: &hostname, name: args.name.as_ref() };
+    let joined = network::join(context, &args.network, isolation, &image, called);
     let mut network = match joined {
         Ok(network) => network,
         Err(failure) => {

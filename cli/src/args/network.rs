@@ -3,7 +3,6 @@
 use std::net::Ipv4Addr;
 
 use bulkhead_network::{MacAddress, NetworkMode, Protocol, parse_publish};
-use bulkhead_runtime::SandboxId;
 use clap::{Args, Subcommand};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -77,7 +76,7 @@ pub enum NetworkVerb {
 #[derive(Debug, Args)]
 pub struct PortArgs {
     /// The sandbox
-    pub sandbox: SandboxId,
+    pub sandbox: String,
     /// Only where this port of the sandbox is shown
     #[arg(value_parser = guest_port, value_name = "PORT[/udp]")]
     pub port: Option<(u16, Protocol)>,

@@ -84,7 +84,8 @@ pub fn port(context: &Context, args: &PortArgs) -> Result<ExitCode, Failure> {
         Failure::new(format!("sandbox {} is on no network", args.sandbox))
             .hint("only a running sandbox with --network, -p or -P is")
     };
-    let member = context.networks().member(&args.sandbox).map_err(failure)?;
+    let id = context.instances().sandbox(&args.sandbox)?;
+    let member = context.networks().member(&id).map_err(failure)?;
     let (_, member) = member.ok_or_else(not_on_any)?;
     let mut found = false;
     for port in &member.ports {
@@ -216,13 +217,24 @@ impl Connection {
     }
 }
 
+/// What a sandbox is called.
+#[derive(Debug, Clone, Copy)]
+pub struct Called<'a> {
+    /// By the runtime.
+    pub id: &'a SandboxId,
+    /// By itself.
+    pub hostname: &'a str,
+    /// By its user.
+    pub name: Option<&'a SandboxId>,
+}
+
 /// Joins a sandbox that is about to be created to its network.
 pub fn join(
     context: &Context,
     args: &NetworkArgs,
     isolation: Isolation,
     image: &Image,
-    (id, hostname): (&SandboxId, &str),
+    called: Called<'_>,
 ) -> Result<Connection, Failure> {
     let entries = args
         .add_host
@@ -247,14 +259,16 @@ pub fn join(
         Isolation::MicroVm => Kind::Tap,
         _ => Kind::Veth,
     };
+    let name = called.name.map(ToString::to_string);
+    let aliases: Vec<_> = args.network_alias.iter().cloned().chain(name).collect();
     let attachment = context
         .networks()
         .join(&Join {
             network: &network,
-            id,
+            id: called.id,
             kind,
-            hostname,
-            aliases: &args.network_alias,
+            hostname: called.hostname,
+            aliases: &aliases,
             address: args.ip,
             mac: args.mac_address,
             dns: &args.dns,
