@@ -12,6 +12,7 @@ mod host;
 mod hostile_images;
 mod hostile_kernels;
 mod isolation;
+mod lifecycle;
 mod limits;
 mod loads;
 mod network;
@@ -126,6 +127,20 @@ pub fn all() -> Vec<Case> {
             prepared_sandboxes_get_a_network_too,
         }
         MICROVM: network { the_hosts_network_is_for_containers }
+        BOTH: lifecycle {
+            a_sandbox_in_the_background_is_named_listed_and_removed,
+            a_sandbox_is_made_started_and_started_again,
+            what_cannot_run_is_said_and_leaves_nothing,
+            a_run_in_the_foreground_is_listed_and_stopped,
+            a_paused_sandbox_stands_still,
+            its_processes_are_listed,
+            stops_and_kills,
+            a_killed_supervisor_leaves_nothing_that_gc_does_not_remove,
+            logs_are_kept_bounded_and_followed,
+            attached_streams_are_carried,
+            policies_start_again,
+            health_is_checked_inside,
+        }
         BOTH: stats { a_running_sandbox_is_accounted_for }
         MICROVM: applications {
             an_application_goes_on_in_runs_like_its_own,
