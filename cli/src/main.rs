@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         Verb::Snapshot(verb) => verbs::snapshot::run(&context, &verb),
         Verb::Network(verb) => verbs::network::run(&context, &verb),
         Verb::Port(args) => verbs::network::port(&context, &args),
-        Verb::Stats { names, output } => verbs::stats::run(&context, &names, output),
+        Verb::Stats(args) => verbs::stats::run(&context, &args),
         Verb::Bench(args) => verbs::bench::run(&context, &args),
         Verb::Report(args) => verbs::report::run(&args),
         Verb::Compare(args) => verbs::compare::run(&args),

@@ -219,6 +219,17 @@ pub struct PruneArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// The sandboxes [default: all that run]
+    pub names: Vec<String>,
+    /// Print once, also on a terminal, where they are looked at every second
+    #[arg(long)]
+    pub no_stream: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Args)]
 pub struct TopArgs {
     /// The sandbox
     pub name: String,

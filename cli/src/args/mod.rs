@@ -24,7 +24,7 @@ pub use self::bench::{BenchArgs, BenchVerb, CustomArgs};
 pub use self::exec::ExecArgs;
 pub use self::lifecycle::{
     AttachArgs, EventsArgs, KillArgs, LifeArgs, LifeVerb, LogsArgs, NamesArgs, PruneArgs,
-    PsArgs, RemoveArgs, StartArgs, StopArgs, TopArgs,
+    PsArgs, RemoveArgs, StartArgs, StatsArgs, StopArgs, TopArgs,
 };
 pub use self::network::{NetworkArgs, NetworkVerb, PortArgs};
 pub use self::pool::{FillArgs, PoolVerb};
@@ -183,12 +183,7 @@ pub enum Verb {
     /// Say where the ports of a sandbox are shown on the host
     Port(PortArgs),
     /// Say what running sandboxes use: memory, processor time, processes
-    Stats {
-        /// The sandboxes [default: all that run]
-        names: Vec<String>,
-        #[command(flatten)]
-        output: Output,
-    },
+    Stats(StatsArgs),
     /// Measure native, container and microVM side by side and write a report
     Bench(BenchArgs),
     /// Render a report again from saved results

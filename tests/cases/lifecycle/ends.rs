@@ -8,26 +8,31 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{detached, done, known, names, status, until};
+use super::{begin, detached, done, known, names, status, until};
 use crate::images::BUSYBOX;
 use crate::lab::{Footprint, Lab, Wall};
 
 /// Says what it is told, and ends when it is asked to by the right signal.
-const POLITE: &str = "trap 'echo asked; exit 5' USR1; while true; do sleep 0.05; done";
+const POLITE: &str =
+    "trap 'echo asked; exit 5' USR1; echo ready; while true; do sleep 0.05; done";
 /// Does not end when it is asked to.
-const RUDE: &str = "trap '' TERM; while true; do sleep 0.05; done";
+const RUDE: &str = "trap '' TERM; echo ready; while true; do sleep 0.05; done";
+
+/// Waits until the command has set its trap.
+fn is_ready(lab: &Lab, name: &str) {
+    until("the trap", || done(lab, &["logs", name]).text() == "ready\n");
+}
 
 pub fn stops_and_kills(lab: &Lab, wall: Wall) {
-    let before = Footprint::now(lab);
+    let before = begin(lab);
     let options = ["--name", "a", "--stop-signal", "USR1", BUSYBOX, "sh", "-c", POLITE];
     detached(lab, wall, &options);
-    // Its trap has to be set.
-    thread::sleep(Duration::from_millis(500));
+    is_ready(lab, "a");
     let since = Instant::now();
     done(lab, &["stop", "a"]);
     assert!(since.elapsed() < Duration::from_secs(9), "it was asked, not killed");
     assert_eq!(done(lab, &["wait", "a"]).text(), "5\n");
-    assert_eq!(done(lab, &["logs", "a"]).text(), "asked\n");
+    assert_eq!(done(lab, &["logs", "a"]).text(), "ready\nasked\n");
     assert_eq!(known(lab, "a")["state"]["stopped_on_request"], true);
     // Nothing is left to do, and that is no failure.
     done(lab, &["stop", "a"]);
@@ -35,7 +40,7 @@ pub fn stops_and_kills(lab: &Lab, wall: Wall) {
     done(lab, &["rm", "a"]);
 
     detached(lab, wall, &["--rm", "--name", "b", BUSYBOX, "sh", "-c", RUDE]);
-    thread::sleep(Duration::from_millis(500));
+    is_ready(lab, "b");
     // Whoever waits is told.
     let waits = lab.command(["wait", "b"]).stdout(Stdio::piped()).spawn().expect("it starts");
     thread::sleep(Duration::from_millis(200));
@@ -47,7 +52,7 @@ pub fn stops_and_kills(lab: &Lab, wall: Wall) {
     assert!(names(lab, &["-a"]).is_empty(), "it was to be removed");
 
     detached(lab, wall, &["--name", "c", BUSYBOX, "sh", "-c", POLITE]);
-    thread::sleep(Duration::from_millis(500));
+    is_ready(lab, "c");
     done(lab, &["kill", "-s", "USR1", "c"]);
     assert_eq!(done(lab, &["wait", "c"]).text(), "5\n");
     done(lab, &["restart", "c"]);
@@ -78,7 +83,7 @@ fn supervisors(lab: &Lab) -> Vec<Pid> {
 }
 
 pub fn a_killed_supervisor_leaves_nothing_that_gc_does_not_remove(lab: &Lab, wall: Wall) {
-    let before = Footprint::now(lab);
+    let before = begin(lab);
     let (rounds, step) = if wall == Wall::Container { (25, 1) } else { (4, 900) };
     for round in 0..rounds {
         let name = format!("k{round}");

@@ -28,6 +28,14 @@ fn detached(lab: &Lab, wall: Wall, arguments: &[&str]) -> String {
     id
 }
 
+/// What is there before a test. What a failed one has left is nobody's business.
+fn begin(lab: &Lab) -> Footprint {
+    for left in names(lab, &["-a"]) {
+        lab.verb(&["rm", "-f", &left]);
+    }
+    Footprint::now(lab)
+}
+
 /// Runs a verb that has to succeed.
 #[track_caller]
 fn done(lab: &Lab, arguments: &[&str]) -> Finished {
@@ -67,7 +75,7 @@ fn names(lab: &Lab, options: &[&str]) -> Vec<String> {
 }
 
 pub fn a_sandbox_in_the_background_is_named_listed_and_removed(lab: &Lab, wall: Wall) {
-    let before = Footprint::now(lab);
+    let before = begin(lab);
     let options = ["--name", "web", "-l", "tier=front", BUSYBOX, "sleep", "1000"];
     let id = detached(lab, wall, &options);
     for name in ["web", &id, &id[..12], &id[..6]] {
@@ -106,7 +114,7 @@ pub fn a_sandbox_in_the_background_is_named_listed_and_removed(lab: &Lab, wall: 
 }
 
 pub fn a_sandbox_is_made_started_and_started_again(lab: &Lab, wall: Wall) {
-    let before = Footprint::now(lab);
+    let before = begin(lab);
     let script = "echo begun; cat /tmp/mark 2>/dev/null; echo x > /tmp/mark; exit 3";
     let arguments =
         ["create", "--isolation", wall.name(), "--name", "job", BUSYBOX, "sh", "-c", script];
@@ -132,7 +140,7 @@ pub fn a_sandbox_is_made_started_and_started_again(lab: &Lab, wall: Wall) {
 }
 
 pub fn what_cannot_run_is_said_and_leaves_nothing(lab: &Lab, wall: Wall) {
-    let before = Footprint::now(lab);
+    let before = begin(lab);
     for (command, code, said) in
         [("/no/such", 127, "no such file"), ("/etc/passwd", 126, "cannot be executed")]
     {
@@ -147,7 +155,7 @@ pub fn what_cannot_run_is_said_and_leaves_nothing(lab: &Lab, wall: Wall) {
 }
 
 pub fn a_run_in_the_foreground_is_listed_and_stopped(lab: &Lab, wall: Wall) {
-    let before = Footprint::now(lab);
+    let before = begin(lab);
     let script = "trap 'exit 7' TERM; echo up; while true; do sleep 0.1; done";
     let mut command = lab.run_command(wall, &["--name", "front", BUSYBOX, "sh", "-c", script]);
     let mut child = command.stdout(std::process::Stdio::piped()).spawn().expect("it starts");
@@ -169,7 +177,7 @@ pub fn a_run_in_the_foreground_is_listed_and_stopped(lab: &Lab, wall: Wall) {
 }
 
 pub fn a_paused_sandbox_stands_still(lab: &Lab, wall: Wall) {
-    let before = Footprint::now(lab);
+    let before = begin(lab);
     let script = "while true; do echo tick; sleep 0.05; done";
     detached(lab, wall, &["--name", "clock", BUSYBOX, "sh", "-c", script]);
     let ticks = || done(lab, &["logs", "clock"]).text().lines().count();
@@ -193,7 +201,7 @@ pub fn a_paused_sandbox_stands_still(lab: &Lab, wall: Wall) {
 }
 
 pub fn its_processes_are_listed(lab: &Lab, wall: Wall) {
-    let before = Footprint::now(lab);
+    let before = begin(lab);
     detached(lab, wall, &["--name", "busy", BUSYBOX, "sh", "-c", "sleep 1000 & sleep 1001"]);
     let top = lab.verb(&["top", "busy"]);
     if wall == Wall::Container {

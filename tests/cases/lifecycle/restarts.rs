@@ -3,12 +3,12 @@
 use std::thread;
 use std::time::Duration;
 
-use super::{detached, done, known, status, until};
+use super::{begin, detached, done, known, status, until};
 use crate::images::BUSYBOX;
 use crate::lab::{Footprint, Lab, Wall};
 
 pub fn policies_start_again(lab: &Lab, wall: Wall) {
-    let before = Footprint::now(lab);
+    let before = begin(lab);
     let options = ["--name", "fails", "--restart", "on-failure:1", BUSYBOX];
     detached(lab, wall, &[&options[..], &["sh", "-c", "echo try; exit 6"]].concat());
     assert_eq!(done(lab, &["wait", "fails"]).text(), "6\n");
@@ -30,7 +30,7 @@ pub fn policies_start_again(lab: &Lab, wall: Wall) {
 }
 
 pub fn health_is_checked_inside(lab: &Lab, wall: Wall) {
-    let before = Footprint::now(lab);
+    let before = begin(lab);
     let options = [
         "--name",
         "watched",

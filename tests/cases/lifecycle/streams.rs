@@ -4,12 +4,12 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use super::{detached, done, known, until};
+use super::{begin, detached, done, known, until};
 use crate::images::BUSYBOX;
 use crate::lab::{Footprint, Lab, Wall, finish};
 
 pub fn logs_are_kept_bounded_and_followed(lab: &Lab, wall: Wall) {
-    let before = Footprint::now(lab);
+    let before = begin(lab);
     let script = "i=0; while [ $i -lt 400 ]; do echo line $i; i=$((i+1)); done; \
                   echo oops >&2; printf end";
     let options = ["--name", "talk", "--log-size", "4k", "--log-files", "2"];
@@ -53,10 +53,11 @@ pub fn logs_are_kept_bounded_and_followed(lab: &Lab, wall: Wall) {
 }
 
 pub fn attached_streams_are_carried(lab: &Lab, wall: Wall) {
-    let before = Footprint::now(lab);
+    let before = begin(lab);
     // Who starts a sandbox attached gets the first byte and the exit code.
     let script = "echo out; echo err >&2; exit 4";
-    let create = ["create", "-i", wall.name(), "--name", "once", BUSYBOX, "sh", "-c", script];
+    let create =
+        ["create", "--isolation", wall.name(), "--name", "once", BUSYBOX, "sh", "-c", script];
     done(lab, &create);
     let run = lab.verb(&["start", "-a", "once"]);
     run.expect_code(4);

@@ -16,7 +16,7 @@ use bulkhead_instances::control::{Client, ControlError, Request};
 use bulkhead_instances::{Instance, Timestamp};
 
 use crate::args::LifeVerb;
-use crate::context::Context;
+use crate::context::{Context, Guest};
 use crate::failure::{Failure, code};
 use crate::stdout;
 
@@ -32,11 +32,9 @@ pub fn run(context: &Context, verb: &LifeVerb) -> Result<ExitCode, Failure> {
         LifeVerb::Stop(args) => stop::stop(context, args),
         LifeVerb::Restart(args) => stop::restart(context, args),
         LifeVerb::Kill(args) => stop::kill(context, args),
-        LifeVerb::Pause(args) => {
-            each(&args.names, |name| ask(&context.instances().find(name)?, &Request::Pause))
-        }
+        LifeVerb::Pause(args) => each(&args.names, |name| hold(context, name, &Request::Pause)),
         LifeVerb::Unpause(args) => {
-            each(&args.names, |name| ask(&context.instances().find(name)?, &Request::Unpause))
+            each(&args.names, |name| hold(context, name, &Request::Unpause))
         }
         LifeVerb::Wait(args) => stop::wait(context, args),
         LifeVerb::Rm(args) => remove::remove(context, args),
@@ -69,6 +67,19 @@ fn each(
         }
     }
     Ok(exit)
+}
+
+/// Pauses or unpauses: by way of the supervisor, which has to know, if there is one.
+fn hold(context: &Context, name: &str, request: &Request) -> Result<(), Failure> {
+    let instance = context.instances().find(name)?;
+    let sandbox = instance.state.sandbox.as_ref().filter(|_| instance.is_foreground());
+    let Some(id) = sandbox else { return ask(&instance, request) };
+    let isolation = instance.config.isolation;
+    let mut sandbox = context.runtime(isolation, Guest::default())?.load(id)?;
+    Ok(match request {
+        Request::Pause => sandbox.pause(),
+        _ => sandbox.unpause(),
+    }?)
 }
 
 /// Why nothing can be asked of the supervisor of `instance`.
