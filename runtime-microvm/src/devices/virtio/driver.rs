@@ -172,6 +172,20 @@ impl<D: VirtioDevice> Driver<D> {
         head
     }
 
+    /// Asks, by index, for an interrupt when the next chain is used (virtio 1.2, section
+    /// 2.7.7.1).
+    pub fn await_used(&mut self, queue: usize) {
+        let at = rings(queue)[1] + 4 + 2 * u64::from(self.sizes[queue]);
+        self.ram.write_obj(self.cursors[queue].2, GuestAddress(at)).unwrap();
+    }
+
+    /// Whether the device asks for a kick when the next chain is made available.
+    pub fn is_awaited(&self, queue: usize) -> bool {
+        let at = rings(queue)[2] + 4 + 8 * u64::from(self.sizes[queue]);
+        let index: u16 = self.ram.read_obj(GuestAddress(at)).unwrap();
+        index == self.cursors[queue].1
+    }
+
     /// Kicks a queue.
     pub fn kick(&mut self, queue: usize) {
         self.set(0x050, u32::try_from(queue).unwrap());

@@ -15,6 +15,7 @@ use super::balloon::Balloon;
 use super::block::Block;
 use super::disk::DiskImage;
 use super::driver::{BUFFERS, Descriptor, Driver, RAM, WRITE, rings};
+use super::net::tests::{Wire, frames};
 use super::pmem::Pmem;
 use super::rng::Rng;
 use super::vsock::Vsock;
@@ -185,6 +186,15 @@ proptest! {
         let epoll = Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap());
         let vsock = Vsock::new(dir.path().join("v"), epoll).unwrap();
         survives(vsock, &attack)?;
+    }
+
+    #[test]
+    fn the_card_survives(attack in attack(frames()), arriving in vec(0..3000_usize, 0..5)) {
+        let (wire, net) = Wire::new();
+        for len in arriving {
+            wire.arrives(&vec![0x5a; len]);
+        }
+        survives(net, &attack)?;
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use virtio_queue::QueueT;
 
-use super::{Malformed, Notify, VERSION_1, VirtQueue, VirtioDevice, registers};
+use super::{EVENT_IDX, Malformed, Notify, VERSION_1, VirtQueue, VirtioDevice, registers};
 use crate::devices::GuestEnd;
 use crate::devices::bus::MmioDevice;
 use crate::devices::ioapic::IrqLine;
@@ -119,6 +119,21 @@ impl<D: VirtioDevice> MmioTransport<D> {
             Ok(Notify::Yes) => self.interrupt(USED_BUFFER),
             Err(_) => self.stop(),
         }
+        if self.device.take_config_change() && self.is_live() {
+            self.interrupt(CONFIG_CHANGE);
+        }
+    }
+
+    /// Tells the device and the queues which features both sides have agreed on.
+    fn agree(&mut self) {
+        let agreed = match self.status & status::FEATURES_OK {
+            0 => 0,
+            _ => self.driver_features & self.features(),
+        };
+        for queue in &mut self.queues {
+            queue.set_event_idx(agreed & EVENT_IDX != 0);
+        }
+        self.device.agreed(agreed);
     }
 
     /// The driver broke the rules: no queue is looked at again before a reset.
@@ -167,6 +182,7 @@ impl<D: VirtioDevice> MmioTransport<D> {
         if !negotiated || !self.queues.iter().all(sound) {
             return self.stop();
         }
+        self.agree();
         if self.device.activate(&mut self.queues, &self.ram).is_err() {
             self.stop();
         }
@@ -182,6 +198,7 @@ impl<D: VirtioDevice> MmioTransport<D> {
         for (queue, size) in self.queues.iter_mut().zip(self.device.queue_sizes()) {
             *queue = VirtQueue::new(*size);
         }
+        self.device.agreed(0);
         self.device.reset();
     }
 

@@ -18,6 +18,7 @@ mod hostile;
 pub mod mmio;
 #[cfg(test)]
 mod mmio_tests;
+pub mod net;
 pub mod persist;
 #[cfg(test)]
 mod persist_tests;
@@ -33,9 +34,13 @@ pub use queue::{QueueState, VirtQueue};
 use crate::kvm::GuestRam;
 
 /// `VIRTIO_F_VERSION_1` (virtio 1.2, section 6): the only feature of the
-/// transport we offer. Ring features would cost a guest more than they save:
-/// kicks are handled at once, and few.
+/// transport that every device offers. Ring features would cost most guests more
+/// than they save: kicks are handled at once, and few.
 pub const VERSION_1: u64 = 1 << 32;
+
+/// `VIRTIO_F_EVENT_IDX` (virtio 1.2, section 6): for devices whose other side has a
+/// pace of its own.
+pub const EVENT_IDX: u64 = 1 << 29;
 
 /// A guest driver broke the rules of the queue; the device stops until it is
 /// reset (`DEVICE_NEEDS_RESET`).
@@ -85,6 +90,15 @@ pub trait VirtioDevice: Send {
 
     /// The configuration space.
     fn config(&self) -> &[u8];
+
+    /// These features are in force from here on; none after a reset.
+    fn agreed(&mut self, _features: u64) {}
+
+    /// Whether the configuration space has changed since the last call, so that the
+    /// driver is to be told.
+    fn take_config_change(&mut self) -> bool {
+        false
+    }
 
     /// The driver is ready (`DRIVER_OK`).
     ///

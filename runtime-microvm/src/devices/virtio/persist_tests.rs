@@ -16,6 +16,8 @@ use super::disk::DiskImage;
 use super::driver::{Driver, guarded_ram};
 use super::hostile::{Attack, attack, block_requests, let_loose, packets};
 use super::mmio::{MmioTransport, TransportState};
+use super::net::Net;
+use super::net::tests::{Wire, frames};
 use super::persist::{Persist, RestoreError};
 use super::pmem::Pmem;
 use super::rng::Rng;
@@ -110,6 +112,13 @@ proptest! {
     }
 
     #[test]
+    fn the_card_comes_back(attack in attack(frames())) {
+        comes_back(Net::new(), Net::new(), &attack)?;
+        let ((_one, device), (_two, fresh)) = (Wire::new(), Wire::new());
+        comes_back(device, fresh, &attack)?;
+    }
+
+    #[test]
     fn connections_come_back(attack in attack(packets())) {
         let ((_one, device), (_two, fresh)) = (Host::new(), Host::new());
         comes_back(device, fresh, &attack)?;
@@ -121,6 +130,8 @@ proptest! {
         is_taken_or_refused(Rng::new(), &bytes);
         is_taken_or_refused(Balloon::new(), &bytes);
         is_taken_or_refused(mapped(), &bytes);
+        is_taken_or_refused(Net::new(), &bytes);
+        is_taken_or_refused(Wire::new().1, &bytes);
         let (_host, vsock) = Host::new();
         is_taken_or_refused(vsock, &bytes);
     }

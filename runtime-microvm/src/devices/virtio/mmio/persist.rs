@@ -59,6 +59,9 @@ impl<D: Persist> MmioTransport<D> {
         self.driver_features_select = state.driver_features_select;
         self.driver_features = state.driver_features;
         self.queue_select = state.queue_select;
+        if self.is_live() {
+            self.agree();
+        }
         Ok(())
     }
 }

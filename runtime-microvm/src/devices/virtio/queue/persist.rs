@@ -15,7 +15,7 @@ pub struct QueueState {
     desc_table: u64,
     avail_ring: u64,
     used_ring: u64,
-    unannounced: bool,
+    unannounced: u16,
 }
 
 impl VirtQueue {
@@ -43,6 +43,7 @@ impl VirtQueue {
             max_size,
             next_avail: state.next_avail,
             next_used: state.next_used,
+            // As the features say, which the transport knows.
             event_idx_enabled: false,
             size: state.size,
             ready: state.ready,
