@@ -5,8 +5,9 @@
 #![expect(clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::ffi::{CStr, CString};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -16,8 +17,8 @@ use std::time::Duration;
 
 use bulkhead_guest::agent::serve_stream;
 use bulkhead_guest::protocol::{
-    CStrings, Capabilities, Decoder, Device, Failure, FromGuest, Hello, Kind, Mount, Output,
-    Process, Rlimit, Sandbox, Start, Step, put,
+    CStrings, Capabilities, CardStep, Decoder, Device, Failure, FromGuest, Hello, Kind, Mount,
+    Network, Output, PlacedFile, Process, Rlimit, Sandbox, Start, Step, put,
 };
 use bulkhead_guest::timer::PowerOff;
 use libtest_mimic::{Arguments, Trial};
@@ -28,12 +29,14 @@ const SOME_CAPABILITIES: u64 = 1 << 0 | 1 << 5 | 1 << 7;
 fn main() -> ExitCode {
     // SAFETY: cannot fail.
     let is_root = unsafe { libc::geteuid() } == 0;
-    let tests: [(&str, fn()); 5] = [
+    let tests: [(&str, fn()); 7] = [
         ("filesystems_and_devices_are_there", filesystems_and_devices_are_there),
         ("the_root_can_be_read_only", the_root_can_be_read_only),
         ("a_process_is_who_it_should_be", a_process_is_who_it_should_be),
         ("a_process_is_first_in_its_namespace", a_process_is_first_in_its_namespace),
         ("what_cannot_be_mounted_is_named", what_cannot_be_mounted_is_named),
+        ("files_are_placed", files_are_placed),
+        ("a_network_card_is_set_up", a_network_card_is_set_up),
     ];
     let trials = tests.into_iter().map(|(name, body)| {
         let trial = Trial::test(name, move || {
@@ -117,6 +120,62 @@ fn what_cannot_be_mounted_is_named() {
     assert_eq!(run(process(&["true"]), with(optional)), Ok(String::new()));
 }
 
+fn files_are_placed() {
+    let file = |path: &CStr, content: &str| PlacedFile {
+        path: path.into(),
+        content: content.as_bytes().to_vec(),
+    };
+    let files = vec![
+        file(c"/etc/hostname", "first\n"),
+        // Nothing of the image's is written to: what is there is replaced.
+        file(c"/etc/hostname", "second\n"),
+        file(c"/deep/down/there", ""),
+        file(c"/dev/fd", "no link any more\n"),
+        file(c"/long", &"x".repeat(100_000)),
+    ];
+    let script = "cat /etc/hostname /dev/fd; stat -c '%F %a %u:%g' /dev/fd /deep/down/there; \
+                  wc -c < /long; touch /x 2>/dev/null || echo read-only";
+    let sandbox = Sandbox { files, read_only_root: true, ..sandbox() };
+    let output = run(process(&["sh", "-c", script]), sandbox);
+    let expected = "second\nno link any more\nregular file 644 0:0\n\
+                    regular empty file 644 0:0\n100000\nread-only\n";
+    assert_eq!(output.as_deref(), Ok(expected));
+
+    let files = vec![file(c"/fine", ""), file(c"/etc", "a directory")];
+    let sandbox = Sandbox { files, ..self::sandbox() };
+    let refused = Failure::Setup { step: Step::File(1), errno: libc::EISDIR };
+    assert_eq!(run(process(&["true"]), sandbox), Err(refused));
+}
+
+fn a_network_card_is_set_up() {
+    let network = Network {
+        name: c"net1".into(),
+        mac: [2, 1, 2, 3, 4, 5],
+        address: [10, 9, 8, 7],
+        prefix_length: 20,
+        gateway: Some([10, 9, 0, 1]),
+        mtu: 1400,
+    };
+    let script = "ip -o link show net1; ip -4 -o addr show net1; ip route";
+    let output = run_on(process(&["sh", "-c", script]), sandbox(), Some(network.clone()));
+    let output = output.expect("starts");
+    for part in [
+        "02:01:02:03:04:05",
+        "mtu 1400",
+        ",UP",
+        "10.9.8.7/20 brd 10.9.15.255",
+        "default via 10.9.0.1 dev net1",
+        "10.9.0.0/20 dev net1",
+    ] {
+        assert!(output.contains(part), "{part} is missing in {output}");
+    }
+
+    let far = Network { gateway: Some([192, 168, 0, 1]), ..network };
+    let refused =
+        Failure::Setup { step: Step::Card(CardStep::Route), errno: libc::ENETUNREACH };
+    assert_eq!(run_on(process(&["true"]), sandbox(), Some(far)), Err(refused));
+}
+
 fn process(args: &[&str]) -> Process {
     Process {
         args: CStrings::from_texts(args).expect("no NUL"),
@@ -168,18 +227,29 @@ fn sandbox() -> Sandbox {
 /// Runs `process` in `sandbox` on a machine made of namespaces: its output, both
 /// streams together.
 fn run(process: Process, sandbox: Sandbox) -> Result<String, Failure> {
+    run_on(process, sandbox, None)
+}
+
+/// As [`run`], on a machine with a network card when there is a network.
+fn run_on(
+    process: Process,
+    sandbox: Sandbox,
+    network: Option<Network>,
+) -> Result<String, Failure> {
     let (mut host, guest) = UnixStream::pair().expect("a socket pair");
     guest.set_nonblocking(true).expect("a flag");
     let scratch = tempfile::tempdir().expect("a directory");
     let path = scratch.path().as_os_str().as_bytes().to_vec();
+    let with_card = network.is_some();
     let machine = thread::spawn(move || {
+        let _card = with_card.then(|| card().expect("a tap device"));
         enter_machine(&path).expect("namespaces");
         // SAFETY: the descriptor has just been given up by its owner.
         unsafe { serve_stream(guest.into_raw_fd()) }
     });
     let mut out = Vec::new();
     Hello::OURS.put(&mut out);
-    let start = Start { process, sandbox: Some(sandbox), fresh: None };
+    let start = Start { process, sandbox: Some(sandbox), fresh: None, network };
     put(&mut out, Kind::Start, &start).expect("fits");
     host.write_all(&out).expect("written");
     let outcome = listen(&mut host);
@@ -210,6 +280,24 @@ fn listen(host: &mut UnixStream) -> Result<String, Failure> {
             }
         }
     }
+}
+
+/// Moves this thread to a network namespace of its own, with a card in it that is there
+/// as long as the descriptor.
+fn card() -> io::Result<File> {
+    // SAFETY: no memory is passed.
+    done(unsafe { libc::unshare(libc::CLONE_NEWNET) })?;
+    let tun = File::options().read(true).write(true).open("/dev/net/tun")?;
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: 0x1002 }, // IFF_TAP, IFF_NO_PI
+    };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"eth0") {
+        *to = from.cast_signed();
+    }
+    // SAFETY: the request is a valid ifreq, as this ioctl wants.
+    done(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
+    Ok(tun)
 }
 
 /// Puts this thread where the agent is once the machine has booted: a root of

@@ -90,6 +90,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             vsock: Vsock::new(scratch.path().join("vsock"), epoll)?,
             entropy_device: options.entropy_device,
             balloon: options.balloon,
+            net: None,
             console: options.console.then(|| log.try_clone()).transpose()?,
         })),
         timeline: timeline.clone(),

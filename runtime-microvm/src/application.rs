@@ -153,11 +153,13 @@ fn keys(start: &Start, hands_over: bool) -> Result<Vec<String>, SnapshotError> {
     let args = std::mem::take(&mut common.process.args);
     common.process.stdin = true;
     common.fresh = None;
+    common.network = None;
     if hands_over {
         common.process.env = CStrings::default();
     }
     if let Some(sandbox) = &mut common.sandbox {
         sandbox.hostname = None;
+        sandbox.files.clear();
     }
     let bytes = postcard::to_allocvec(&common).map_err(SnapshotError::Encode)?;
     let mut digest = Sha256::new();
@@ -189,13 +191,11 @@ impl Resumption {
         }
     }
 
-    /// The message, of a machine that is called `hostname`.
-    pub fn message(
-        self,
-        fresh: protocol::Fresh,
-        hostname: Option<std::ffi::CString>,
-    ) -> protocol::Resume {
-        protocol::Resume { fresh, hostname, hand_over: self.hand_over }
+    /// The message, of a machine that would otherwise run `start`.
+    pub fn message(self, fresh: protocol::Fresh, start: Start) -> protocol::Resume {
+        let protocol::Sandbox { hostname, files, .. } = start.sandbox.unwrap_or_default();
+        let network = start.network;
+        protocol::Resume { fresh, hostname, hand_over: self.hand_over, network, files }
     }
 }
 
@@ -214,7 +214,7 @@ mod tests {
         };
         let hostname = Some(hostname.to_owned());
         let sandbox = Some(Sandbox { hostname, ..Sandbox::default() });
-        Start { process, sandbox, fresh: None }
+        Start { process, sandbox, fresh: None, network: None }
     }
 
     #[test]

@@ -96,6 +96,9 @@ pub struct MicroVmConfig {
     pub entropy_device: bool,
     /// Take back memory that the guest has freed, by a virtio balloon.
     pub balloon: bool,
+    /// Give every machine a network card, also one without a network. One that is saved
+    /// as a template has it in any case, so that its clones can be connected.
+    pub card: bool,
     /// Confine the monitor by a system-call filter once the guest runs.
     pub seccomp: bool,
 }
@@ -117,6 +120,7 @@ impl MicroVmConfig {
             boot_timeout: None,
             entropy_device: true,
             balloon: false,
+            card: false,
             seccomp: true,
         }
     }

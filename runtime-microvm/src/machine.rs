@@ -20,6 +20,7 @@ use crate::devices::ioapic::IoApic;
 use crate::devices::serial::Console;
 use crate::devices::virtio::balloon::Balloon;
 use crate::devices::virtio::disk::DiskError;
+use crate::devices::virtio::net::{Net, TapError};
 use crate::devices::virtio::persist::RestoreError;
 use crate::devices::virtio::rng::Rng;
 use crate::devices::virtio::vsock::{Vsock, VsockError};
@@ -28,7 +29,7 @@ use crate::kvm::{
 };
 use crate::timeline::SharedTimeline;
 
-pub use devices::{DeviceMetrics, Devices};
+pub use devices::{DeviceMetrics, Devices, NET_TOKEN};
 use devices::{Root, Virtio};
 pub use persist::{MachineState, Saved};
 
@@ -73,6 +74,8 @@ pub struct Linux {
     pub entropy_device: bool,
     /// Whether it can give memory back that it has freed.
     pub balloon: bool,
+    /// Its network card.
+    pub net: Option<Net>,
     /// Where the kernel's messages go, when they are wanted.
     pub console: Option<File>,
 }
@@ -95,6 +98,9 @@ pub enum MachineError {
     /// The disk cannot be mapped.
     #[error(transparent)]
     Map(#[from] MapError),
+    /// The host's side of the network card cannot be used.
+    #[error(transparent)]
+    Tap(#[from] TapError),
     /// The host's side of vsock cannot be set up.
     #[error(transparent)]
     Vsock(#[from] VsockError),
@@ -181,7 +187,7 @@ impl Machine {
                 }
                 let rng = linux.entropy_device.then(Rng::new);
                 let balloon = linux.balloon.then(Balloon::new);
-                let virtio = Virtio { root, vsock: linux.vsock, rng, balloon };
+                let virtio = Virtio { root, vsock: linux.vsock, rng, balloon, net: linux.net };
                 let count = machine.attach(virtio).count();
                 machine.rest.command_line = boot::command_line::linux(
                     messages,

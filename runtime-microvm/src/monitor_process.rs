@@ -8,10 +8,11 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use bulkhead_runtime::KvmStats;
+use bulkhead_runtime::{Interface, KvmStats};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 
 use crate::config::MicroVmConfig;
+use crate::devices::virtio::net::Link;
 use crate::error::{MicroVmError, io_error};
 use crate::kvm::StatsReader;
 use crate::leftovers;
@@ -136,14 +137,18 @@ impl MonitorProcess {
     }
 
     /// Takes the monitor that waits in the directory of a prepared sandbox; its machine
-    /// goes on.
-    pub fn take(state_dir: &Path) -> Result<Taken, MicroVmError> {
+    /// goes on, connected to the network behind `interface`.
+    pub fn take(
+        state_dir: &Path,
+        interface: Option<&Interface<'_>>,
+    ) -> Result<Taken, MicroVmError> {
         let call = || -> io::Result<(Channel, Process)> {
             let channel = control::call(state_dir)?;
             let pid = channel.listener_pid()?;
             // It is the monitor's, for that answers afterwards.
             let process = leftovers::open(pid)?;
-            channel.send(&Request::Take, &[])?;
+            let taps: Vec<_> = interface.iter().map(|interface| interface.tap).collect();
+            channel.send(&Request::Take(interface.map(Link::from)), &taps)?;
             Ok((channel, Process::Taken { pid, process }))
         };
         let (channel, process) = call().map_err(io_error("call the prepared machine"))?;

@@ -59,7 +59,7 @@ fn wanted(
 }
 
 fn key_of(config: &MonitorConfig, bundle: &Bundle) -> Result<PoolKey, Error> {
-    let machine = template::wanted(config).key();
+    let machine = template::template_for(config).key();
     let machine = machine.map_err(|error| wall(PREPARING)(error.into()))?;
     Ok(PoolKey::of(Isolation::MicroVm, bundle, &machine)?)
 }
@@ -153,6 +153,7 @@ fn restore(
     let template = template.map_err(|error| failed()(error.into()))?;
     let template = template.ok_or(MicroVmError::NoTemplate).map_err(failed())?;
     config.waits = true;
+    config.card = template.manifest.fingerprint.devices.card;
     config.restore = Some(template.dir().to_owned());
     SharedTimeline::create(&dir.path().join(files::TIMELINE))
         .map_err(io_error("make the timeline"))
@@ -171,13 +172,15 @@ fn restore(
 /// Makes the microVM `request` asks for of the prepared one that was taken.
 pub(crate) fn complete(claim: Claim, request: Create<'_>) -> Result<MicroVm, Error> {
     let failed = || wall(COMPLETING);
-    let Create { id, bundle, stdio, init, requested, lifetime, .. } = request;
+    let Create { id, bundle, stdio, init, requested, lifetime, interface, files: placed } =
+        request;
     hosting::refuse_detached(lifetime)?;
     let start = convert::workload(bundle, init, true)
+        .and_then(|start| convert::add_network(start, interface.as_ref(), placed))
         .map_err(|error| wall("reading the bundle")(error.into()))?;
     let mut timeline = Timeline::starting_at(requested);
     let mut dir = claim.open()?;
-    let taken = MonitorProcess::take(dir.path()).map_err(failed())?;
+    let taken = MonitorProcess::take(dir.path(), interface.as_ref()).map_err(failed())?;
     let Taken { monitor, config, lock, listener } = taken;
     claim.take_over(&mut dir, lock)?;
     timeline.mark(Clock::RootfsReady);

@@ -11,11 +11,12 @@ use bulkhead_runtime::{
 
 use crate::application::Resumption;
 use crate::config::{Console, MicroVmConfig, Prefetch, RootDisk, StartFrom};
+use crate::devices::virtio::net::Link;
 use crate::error::{MicroVmError, io_error, wall};
 use crate::hosting;
 use crate::leftovers;
 use crate::loaded::LoadedMicroVm;
-use crate::monitor::config::{MonitorConfig, files};
+use crate::monitor::config::{MonitorConfig, files as names};
 use crate::monitor_process::MonitorProcess;
 use crate::pool;
 use crate::sandbox::{MicroVm, Parts};
@@ -45,9 +46,10 @@ impl MicroVmRuntime {
         Self { config }
     }
 
-    /// The same runtime, which boots every machine.
+    /// The same runtime, which boots every machine, as templates are.
     pub(crate) fn booting(&self) -> Self {
-        Self { config: MicroVmConfig { start: StartFrom::Kernel, ..self.config.clone() } }
+        let config = self.config.clone();
+        Self { config: MicroVmConfig { start: StartFrom::Kernel, card: true, ..config } }
     }
 
     pub(crate) fn config(&self) -> &MicroVmConfig {
@@ -72,6 +74,8 @@ impl MicroVmRuntime {
             root_disk: self.config.root_disk,
             entropy_device: self.config.entropy_device,
             balloon: self.config.balloon,
+            card: self.config.card,
+            link: None,
             console: self.config.console == Console::Always,
             boot_timeout: self.config.boot_timeout.unwrap_or(
                 if flavour.emulates_guest_kernel() {
@@ -99,27 +103,34 @@ impl MicroVmRuntime {
     }
 
     pub(crate) fn build(&self, request: Create<'_>, dir: StateDir) -> Result<MicroVm, Error> {
-        let Create { id, bundle, stdio, init, requested, .. } = request;
+        let Create { id, bundle, stdio, init, requested, interface, files, .. } = request;
         let start = convert::workload(bundle, init, true)
+            .and_then(|start| convert::add_network(start, interface.as_ref(), files))
             .map_err(|error| wall("reading the bundle")(error.into()))?;
         let mut config =
             self.monitor_config(bundle, dir.path()).map_err(wall("preparing the microVM"))?;
+        config.card |= interface.is_some();
+        config.link = interface.as_ref().map(Link::from);
         let snapshot = template::choose(&self.config, &config, &start)
             .map_err(|error| wall("preparing the microVM")(error.into()))?;
         let running = snapshot.as_ref().filter(|snapshot| snapshot.manifest.running);
         let resumes = running
             .map(|snapshot| Resumption::new(snapshot.manifest.application.as_ref(), bundle));
         config.resumes = resumes.is_some();
+        if let Some(snapshot) = &snapshot {
+            config.card = snapshot.manifest.fingerprint.devices.card;
+        }
         config.restore = snapshot.as_ref().map(|snapshot| snapshot.dir().to_owned());
         let to_record = snapshot.filter(|snapshot| {
             config.prefetch == Prefetch::WorkingSet && !snapshot.has_working_set()
         });
-        let shared = SharedTimeline::create(&dir.path().join(files::TIMELINE))
+        let shared = SharedTimeline::create(&dir.path().join(names::TIMELINE))
             .map_err(io_error("make the timeline"))
             .map_err(wall("preparing the microVM"))?;
         let listener = hosting::listener(dir.path()).map_err(wall("preparing the microVM"))?;
         shared.mark(Clock::RootfsReady);
-        let monitor = MonitorProcess::start(&self.config, &config, &[])
+        let taps: Vec<_> = interface.iter().map(|interface| interface.tap).collect();
+        let monitor = MonitorProcess::start(&self.config, &config, &taps)
             .map_err(wall("creating the microVM"))?;
         let record = Record::creating(id, Isolation::MicroVm, Lifetime::Attached);
         let record = hosting::created(record, &monitor, &config);

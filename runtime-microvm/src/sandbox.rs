@@ -193,8 +193,8 @@ impl Sandbox for MicroVm {
         let failed = session_error(&self.record.id, &command, STEP);
         let fresh = || fresh().map_err(io_error("draw random bytes")).map_err(wall(STEP));
         if let Some(resumes) = self.resumes.take() {
-            let (stdin, hostname) = (resumes.stdin, start.sandbox.and_then(|it| it.hostname));
-            let message = resumes.message(fresh()?, hostname);
+            let stdin = resumes.stdin;
+            let message = resumes.message(fresh()?, start);
             let session = Session::resumed(stream, stdio, &message, stdin).map_err(failed)?;
             return self.go_on(session, STEP);
         }

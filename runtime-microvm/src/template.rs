@@ -25,8 +25,16 @@ pub(crate) fn wanted(config: &MonitorConfig) -> Wanted<'_> {
             root_disk: config.root_disk,
             rng: config.entropy_device,
             balloon: config.balloon,
+            card: config.card,
         },
     }
+}
+
+/// The machine that templates for `config` are of: every one of them has a network card,
+/// which a clone without a network leaves alone.
+pub(crate) fn template_for(config: &MonitorConfig) -> Wanted<'_> {
+    let wanted = wanted(config);
+    Wanted { devices: DeviceSet { card: true, ..wanted.devices }, ..wanted }
 }
 
 /// The name of the template of a machine: as it waits for work, or with an application
@@ -86,7 +94,7 @@ pub(crate) fn has_application(
     config: &MonitorConfig,
     start: &Start,
 ) -> Result<bool, SnapshotError> {
-    Ok(find_application(templates, &wanted(config).key()?, start)?.is_some())
+    Ok(find_application(templates, &template_for(config).key()?, start)?.is_some())
 }
 
 /// The template of the machine in `config` that waits for work.
@@ -94,7 +102,7 @@ pub(crate) fn waiting(
     templates: &Snapshots,
     config: &MonitorConfig,
 ) -> Result<Option<Snapshot>, SnapshotError> {
-    let wanted = wanted(config);
+    let wanted = template_for(config);
     let dir = templates.path(&wanted.key()?)?;
     if dir.is_dir() { open(&dir, &wanted).map(Some) } else { Ok(None) }
 }
@@ -117,7 +125,7 @@ pub(crate) fn choose(
         StartFrom::Kernel => None,
         // Whoever wants to read a kernel's messages wants to see it boot.
         StartFrom::Template(_) if runtime.console == Console::Always => None,
-        StartFrom::Template(templates) => find(templates, &wanted.key()?, start)?,
+        StartFrom::Template(templates) => find(templates, &template_for(config).key()?, start)?,
         StartFrom::Snapshot(dir) => Some(dir.clone()),
     };
     dir.map(|dir| open(&dir, &wanted)).transpose()

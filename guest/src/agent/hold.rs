@@ -8,6 +8,7 @@
 use core::ffi::c_int;
 
 use super::refresh::refresh;
+use super::sandbox::write_all;
 use super::spawn::failed;
 use super::sys::{self, Errno, Fd};
 use crate::protocol::{Failure, Fresh, HAND_OVER, Hold, Step};
@@ -96,11 +97,4 @@ fn replace(text: &[u8]) -> sys::Result<()> {
         sys::pipe_size(&fifo, text.len())?;
     }
     write_all(&fifo, text)
-}
-
-fn write_all(fd: &Fd, mut text: &[u8]) -> sys::Result<()> {
-    while !text.is_empty() {
-        text = &text[sys::write(fd, text)?..];
-    }
-    Ok(())
 }

@@ -16,6 +16,7 @@ mod device;
 mod hold;
 mod init;
 mod lookup;
+mod network;
 mod oom;
 mod path;
 mod refresh;

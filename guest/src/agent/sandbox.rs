@@ -9,8 +9,8 @@ use core::ffi::CStr;
 use super::credentials;
 use super::path::{PathBuffer, make_dir_all};
 use super::spawn::failed;
-use super::sys::{self, Errno};
-use crate::protocol::{Device, Failure, Mount, Process, Sandbox, Step};
+use super::sys::{self, Errno, Fd};
+use crate::protocol::{Device, Failure, Mount, PlacedFile, Process, Sandbox, Step};
 
 /// Builds `sandbox`; the working directory of `process` is made before the root
 /// becomes read-only.
@@ -30,6 +30,7 @@ pub fn build(sandbox: &Sandbox, process: &Process) -> Result<(), Failure> {
         unless_there(sys::symlink(target, link)).map_err(failed(Step::Symlink(index)))?;
         index += 1;
     }
+    place(&sandbox.files)?;
     if let Some(limit) = sandbox.pids_limit {
         limit_pids(limit).map_err(failed(Step::PidsLimit))?;
     }
@@ -70,6 +71,59 @@ fn make_device(device: &Device) -> sys::Result<()> {
     unless_there(sys::make_node(&device.path, device.mode, device.major, device.minor))?;
     if device.uid != 0 || device.gid != 0 {
         sys::change_owner(&device.path, device.uid, device.gid)?;
+    }
+    Ok(())
+}
+
+/// Puts `files` where they belong, in place of what is there.
+pub fn place(files: &[PlacedFile]) -> Result<(), Failure> {
+    for (index, file) in (0..).zip(files) {
+        let placed = match place_one(file) {
+            Err(Errno::ROFS) => on_read_only(file),
+            other => other,
+        };
+        placed.map_err(failed(Step::File(index)))?;
+    }
+    Ok(())
+}
+
+/// In a workload that goes on the root filesystem may be read-only already.
+fn on_read_only(file: &PlacedFile) -> sys::Result<()> {
+    sys::set_writable(c"/")?;
+    let placed = place_one(file);
+    sys::set_read_only(c"/")?;
+    placed
+}
+
+fn place_one(file: &PlacedFile) -> sys::Result<()> {
+    match sys::remove(&file.path) {
+        Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+        // Somebody has mounted something there, and means it.
+        Err(Errno::BUSY) => return Ok(()),
+        Err(errno) => return Err(errno),
+    }
+    let placed = match sys::create(&file.path, 0o644) {
+        Err(Errno::NOENT) => {
+            make_parent(&file.path)?;
+            sys::create(&file.path, 0o644)?
+        }
+        other => other?,
+    };
+    write_all(&placed, &file.content)
+}
+
+fn make_parent(path: &CStr) -> sys::Result<()> {
+    let path = path.to_bytes();
+    let end = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    let mut parent = PathBuffer::new();
+    parent.push(&path[..end])?;
+    make_dir_all(parent.c_str()?)
+}
+
+/// Writes all of `bytes`.
+pub fn write_all(fd: &Fd, mut bytes: &[u8]) -> sys::Result<()> {
+    while !bytes.is_empty() {
+        bytes = &bytes[sys::write(fd, bytes)?..];
     }
     Ok(())
 }

@@ -5,7 +5,9 @@ use core::ffi::{c_int, c_short};
 
 use super::device::Device;
 use super::hold::{self, Scope, Waiting};
+use super::network;
 use super::oom;
+use super::sandbox;
 use super::spawn::{self, Streams, failed};
 use super::streams::{Outbox, OutputPipe, StdinPipe};
 use super::sys::{self, Clone, Errno, Fd};
@@ -208,6 +210,10 @@ impl Session {
         if let Some(name) = &resume.hostname {
             sys::set_hostname(name).map_err(failed(Step::Hostname))?;
         }
+        if let Some(network) = &resume.network {
+            network::set_up(network)?;
+        }
+        sandbox::place(&resume.files)?;
         if !resume.hand_over.is_empty() {
             hold::hand_over(&resume.hand_over)?;
         }
@@ -293,6 +299,9 @@ fn stale(failure: Failure) -> End {
 fn begin(start: &Start, joinable: bool) -> Result<Running, Failure> {
     if start.sandbox.is_some() == joinable {
         return Err(Failure::WrongState);
+    }
+    if let Some(network) = &start.network {
+        network::set_up(network)?;
     }
     let pipe = || sys::pipe().map_err(failed(Step::Streams));
     let (stdin, stdin_ours) = match start.process.stdin.then(pipe).transpose()? {

@@ -62,7 +62,7 @@ impl Host {
 
     fn start_process(process: Process, sandbox: Sandbox) -> Self {
         let mut host = Self::new();
-        let start = Start { process, sandbox: Some(sandbox), fresh: None };
+        let start = Start { process, sandbox: Some(sandbox), fresh: None, network: None };
         host.send(|out| put(out, Kind::Start, &start).unwrap());
         host
     }
@@ -321,7 +321,8 @@ fn nonsense_ends_the_machine() {
 #[test]
 fn a_second_start_is_refused() {
     let mut host = Host::start(&["sleep", "1000"]);
-    let start = Start { process: process(&["true"]), sandbox: None, fresh: None };
+    let start =
+        Start { process: process(&["true"]), sandbox: None, fresh: None, network: None };
     host.send(|out| put(out, Kind::Start, &start).unwrap());
     let refused = PowerOff::Failed { step: BootStep::Protocol, errno: 0 };
     assert_eq!(host.agent.take().unwrap().join().unwrap(), refused);

@@ -101,6 +101,10 @@ pub enum Step {
     Device(u16),
     /// Making a symbolic link.
     Symlink(u16),
+    /// Placing a file.
+    File(u16),
+    /// Setting up the network card.
+    Card(CardStep),
     /// Limiting the number of processes.
     PidsLimit,
     /// Letting memory be promised beyond what there is.
@@ -129,6 +133,27 @@ pub enum Step {
     AmbientSet,
     /// Setting `no_new_privs`.
     NoNewPrivileges,
+}
+
+/// The steps of setting up the network card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CardStep {
+    /// Finding it.
+    Find,
+    /// Taking it down.
+    Down,
+    /// Giving it its hardware address.
+    HardwareAddress,
+    /// Giving it its name.
+    Name,
+    /// Setting its largest packet.
+    Mtu,
+    /// Giving it its address.
+    Address,
+    /// Bringing it up.
+    Up,
+    /// Adding the route through the gateway.
+    Route,
 }
 
 /// A frame from the host.
@@ -294,6 +319,8 @@ impl fmt::Display for Step {
             Self::Mount(_) => "mounting",
             Self::Device(_) => "making the device",
             Self::Symlink(_) => "making the symbolic link",
+            Self::File(_) => "placing the file",
+            Self::Card(step) => return step.fmt(f),
             Self::PidsLimit => "limiting the number of processes",
             Self::Overcommit => "letting memory be overcommitted",
             Self::ReadOnlyRoot => "making the root filesystem read-only",
@@ -312,10 +339,25 @@ impl fmt::Display for Step {
     }
 }
 
+impl fmt::Display for CardStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Find => "finding the network card",
+            Self::Down => "taking the network card down",
+            Self::HardwareAddress => "giving the network card its hardware address",
+            Self::Name => "giving the network card its name",
+            Self::Mtu => "setting the network card's MTU",
+            Self::Address => "giving the network card its address",
+            Self::Up => "bringing the network card up",
+            Self::Route => "adding the route through the gateway",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{CStrings, Decoder, Fresh, Process, Sandbox};
+    use crate::protocol::{CStrings, Decoder, Fresh, Network, PlacedFile, Process, Sandbox};
     use proptest::collection::vec;
     use proptest::prelude::*;
 
@@ -335,6 +377,8 @@ mod tests {
             groups in vec(any::<u32>(), 0..5),
             hostname in proptest::option::of("[a-z]{1,9}"),
             fresh in proptest::option::of(any::<([u8; 32], i64, i64)>()),
+            card in proptest::option::of(any::<([u8; 6], [u8; 4], u8, Option<[u8; 4]>, u16)>()),
+            content in vec(any::<u8>(), 0..300),
         ) {
             let process = Process {
                 args: CStrings::from_texts(&args).unwrap(),
@@ -344,13 +388,22 @@ mod tests {
                 ..Process::default()
             };
             let hostname = hostname.map(|name| alloc::ffi::CString::new(name).unwrap());
-            let sandbox = Some(Sandbox { hostname, ..Sandbox::default() });
+            let file = PlacedFile { path: c"/etc/hosts".into(), content };
+            let sandbox = Some(Sandbox { hostname, files: [file].into(), ..Sandbox::default() });
+            let network = card.map(|(mac, address, prefix_length, gateway, mtu)| Network {
+                name: c"eth0".into(),
+                mac,
+                address,
+                prefix_length,
+                gateway,
+                mtu,
+            });
             let fresh = fresh.map(|(entropy, seconds, nanoseconds)| Fresh {
                 entropy,
                 seconds,
                 nanoseconds,
             });
-            let start = Start { process, sandbox, fresh };
+            let start = Start { process, sandbox, fresh, network };
             let mut wire = Vec::new();
             put(&mut wire, Kind::Start, &start).unwrap();
             one_frame(&wire, |frame| match FromHost::parse(frame) {

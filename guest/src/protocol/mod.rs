@@ -41,10 +41,12 @@ mod spec;
 pub use cstrings::{CStrings, ContainsNul};
 pub use decoder::{Decoder, Frame};
 pub use message::{
-    Credit, Exited, Failure, FromGuest, FromHost, Hello, Output, Step, put, put_empty, put_raw,
+    CardStep, Credit, Exited, Failure, FromGuest, FromHost, Hello, Output, Step, put,
+    put_empty, put_raw,
 };
 pub use spec::{
-    Capabilities, Device, Fresh, Hold, Mount, Process, Resume, Rlimit, Sandbox, Start,
+    Capabilities, Device, Fresh, Hold, Mount, Network, PlacedFile, Process, Resume, Rlimit,
+    Sandbox, Start,
 };
 
 use core::ffi::CStr;
@@ -54,7 +56,7 @@ pub(crate) use message::stream_header;
 
 /// Version of this protocol. Both sides come from one build, except when a
 /// disk was made by an earlier one.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The host's context id on vsock (`VMADDR_CID_HOST`, linux/vm_sockets.h).
 pub const HOST_CID: u32 = libc::VMADDR_CID_HOST;

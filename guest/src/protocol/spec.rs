@@ -17,6 +17,34 @@ pub struct Start {
     pub sandbox: Option<Sandbox>,
     /// For a machine that goes on from a snapshot, and is not the only one that does.
     pub fresh: Option<Fresh>,
+    /// The network to set the machine's card up for.
+    pub network: Option<Network>,
+}
+
+/// A network as the machine's card sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// What the card is to be called.
+    pub name: CString,
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// Its address.
+    pub address: [u8; 4],
+    /// How many leading bits of that name the network.
+    pub prefix_length: u8,
+    /// Where packets for other networks go.
+    pub gateway: Option<[u8; 4]>,
+    /// Largest packet, bytes.
+    pub mtu: u16,
+}
+
+/// A small file in the writable layer: mode 0644, owned by root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedFile {
+    /// Where; its directory is made when missing, what is there is replaced.
+    pub path: CString,
+    /// What it holds.
+    pub content: Vec<u8>,
 }
 
 /// What tells a machine from the one it was saved from and from its clones.
@@ -40,6 +68,10 @@ pub struct Resume {
     /// What the application finds at [`super::HAND_OVER`]; nothing is put there when
     /// it is empty.
     pub hand_over: Vec<u8>,
+    /// The network to set the machine's card up for.
+    pub network: Option<Network>,
+    /// Files to be placed.
+    pub files: Vec<PlacedFile>,
 }
 
 /// Payload of [`super::Kind::Hold`]: when the process is ready.
@@ -122,6 +154,8 @@ pub struct Sandbox {
     pub devices: Vec<Device>,
     /// Symbolic links to make after the devices: target, link, target, link, …
     pub symlinks: CStrings,
+    /// Files to be placed after the mounts.
+    pub files: Vec<PlacedFile>,
     /// Most processes and threads the workload may have at a time.
     pub pids_limit: Option<u32>,
     /// Let processes ask for more memory than the machine has, and be killed when

@@ -47,13 +47,20 @@ impl ForeignRuntime {
     }
 
     fn build(&self, request: Create<'_>, dir: StateDir) -> Result<ForeignVm, Error> {
-        let Create { id, bundle, stdio, init, requested, .. } = request;
+        let Create { id, bundle, stdio, init, requested, interface, files, .. } = request;
+        if interface.is_some() {
+            return Err(Error::Unsupported {
+                isolation: Isolation::MicroVm,
+                what: "a network card in another project's monitor",
+            });
+        }
         let step = "creating the microVM";
         let (program, _) = self.found.as_ref().map_err(|missing| Error::Unavailable {
             isolation: Isolation::MicroVm,
             missing: vec![missing.clone()],
         })?;
         let start = convert::workload(bundle, init, true)
+            .and_then(|start| convert::add_network(start, None, files))
             .map_err(|error| wall("reading the bundle")(error.into()))?;
         let mut timeline = Timeline::starting_at(requested);
         let listener = hosting::listener(dir.path()).map_err(wall(step))?;

@@ -1,8 +1,10 @@
 //! The virtio devices of a Linux guest: made, plugged in, asked what they did.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nix::sys::epoll::Epoll;
 use serde::{Deserialize, Serialize};
 
 use super::MachineError;
@@ -10,15 +12,19 @@ use crate::boot::layout;
 use crate::config::RootDisk;
 use crate::devices::bus::{MmioBus, MmioDevice};
 use crate::devices::ioapic::IoApic;
-use crate::devices::virtio::VirtioDevice;
 use crate::devices::virtio::balloon::{Balloon, BalloonMetrics};
 use crate::devices::virtio::block::{Block, BlockMetrics};
 use crate::devices::virtio::disk::DiskImage;
 use crate::devices::virtio::mmio::MmioTransport;
+use crate::devices::virtio::net::{Link, Net, NetMetrics, TapError};
 use crate::devices::virtio::pmem::{Pmem, PmemMetrics};
 use crate::devices::virtio::rng::{Rng, RngMetrics};
 use crate::devices::virtio::vsock::{Vsock, VsockMetrics};
+use crate::devices::virtio::{Notify, VirtioDevice};
 use crate::kvm::{GuestRam, MappedFile};
+
+/// By which the event loop is told of the tap device.
+pub const NET_TOKEN: u64 = 6;
 
 /// The virtio devices before they are plugged in.
 pub struct Virtio {
@@ -30,6 +36,8 @@ pub struct Virtio {
     pub rng: Option<Rng>,
     /// The memory given back.
     pub balloon: Option<Balloon>,
+    /// The network card.
+    pub net: Option<Net>,
 }
 
 /// The root filesystem's disk, as one device or the other.
@@ -63,6 +71,8 @@ pub struct Devices {
     pub vsock: Arc<Mutex<MmioTransport<Vsock>>>,
     pub(super) rng: Option<Arc<Mutex<MmioTransport<Rng>>>>,
     pub(super) balloon: Option<Arc<Mutex<MmioTransport<Balloon>>>>,
+    /// The network card.
+    pub net: Option<Arc<Mutex<MmioTransport<Net>>>>,
 }
 
 /// What the devices did.
@@ -78,12 +88,16 @@ pub struct DeviceMetrics {
     pub rng: RngMetrics,
     /// The memory given back.
     pub balloon: BalloonMetrics,
+    /// The network card.
+    pub net: NetMetrics,
 }
 
 impl Devices {
     /// Number of virtio devices.
     pub(super) fn count(&self) -> u8 {
-        2 + u8::from(self.rng.is_some()) + u8::from(self.balloon.is_some())
+        2 + u8::from(self.rng.is_some())
+            + u8::from(self.balloon.is_some())
+            + u8::from(self.net.is_some())
     }
 
     /// Puts the devices on the bus, in the order the command line names them.
@@ -105,7 +119,31 @@ impl Devices {
             vsock: plug.in_next(virtio.vsock),
             rng: virtio.rng.map(|rng| plug.in_next(rng)),
             balloon: virtio.balloon.map(|balloon| plug.in_next(balloon)),
+            net: virtio.net.map(|net| plug.in_next(net)),
         }
+    }
+
+    /// Tells the guest whatever it is to learn of its card's network.
+    pub(super) fn announce_network(&self) {
+        if let Some(net) = &self.net {
+            let mut net = net.lock().unwrap_or_else(PoisonError::into_inner);
+            net.serve(|_, _, _| Ok(Notify::No));
+        }
+    }
+
+    /// Connects the card to a network after the fact; without a card nothing happens.
+    ///
+    /// # Errors
+    ///
+    /// [`TapError`].
+    pub fn plug(&self, link: Link, tap: OwnedFd, epoll: Arc<Epoll>) -> Result<(), TapError> {
+        let Some(net) = &self.net else { return Ok(()) };
+        let mut outcome = Ok(());
+        net.lock().unwrap_or_else(PoisonError::into_inner).serve(|net, _, _| {
+            outcome = net.plug(link, tap, epoll, NET_TOKEN);
+            Ok(Notify::No)
+        });
+        outcome
     }
 
     /// Whether nothing is under way between the guest and the host.
@@ -133,6 +171,7 @@ impl Devices {
             vsock: of(&self.vsock, Vsock::metrics),
             rng: of_any(self.rng.as_ref(), Rng::metrics),
             balloon: of_any(self.balloon.as_ref(), Balloon::metrics),
+            net: of_any(self.net.as_ref(), Net::metrics),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::devices::ioapic::IoApicState;
 use crate::devices::virtio::balloon::{Balloon, BalloonState};
 use crate::devices::virtio::block::BlockState;
 use crate::devices::virtio::mmio::{MmioTransport, TransportState};
+use crate::devices::virtio::net::{Net, NetState};
 use crate::devices::virtio::persist::{Persist, RestoreError};
 use crate::devices::virtio::pmem::PmemState;
 use crate::devices::virtio::rng::{Rng, RngState};
@@ -40,6 +41,7 @@ pub struct DevicesState {
     vsock: TransportState<VsockState>,
     rng: Option<TransportState<RngState>>,
     balloon: Option<TransportState<BalloonState>>,
+    net: Option<TransportState<NetState>>,
 }
 
 /// A saved machine and what it is to be connected to.
@@ -55,6 +57,8 @@ pub struct Saved {
     pub disk: PathBuf,
     /// Where the host's side of vsock connections is.
     pub vsock: Vsock,
+    /// Its network card, if it has a network.
+    pub net: Option<Net>,
     /// Where milestones are stamped.
     pub timeline: Arc<SharedTimeline>,
     /// The processor's vendor needs [`crate::kvm::Vm::set_tss_address`].
@@ -97,11 +101,16 @@ impl Machine {
         }
         let rng = state.devices.rng.is_some().then(Rng::new);
         let balloon = state.devices.balloon.is_some().then(Balloon::new);
-        let virtio = Virtio { root, vsock: saved.vsock, rng, balloon };
+        let net = state.devices.net.is_some().then(|| saved.net.unwrap_or_default());
+        let virtio = Virtio { root, vsock: saved.vsock, rng, balloon, net };
         machine.rest.io_apic.restore(&state.io_apic);
         machine.attach(virtio).restore(&state.devices)?;
         machine.vcpu.restore(&machine.rest.cpuid, &state.vcpu)?;
         machine.rest.vm.set_clock(&state.clock)?;
+        // Into the interrupt controller that has just been put back.
+        if let Some(devices) = &machine.rest.devices {
+            devices.announce_network();
+        }
         Ok(machine)
     }
 }
@@ -121,6 +130,7 @@ impl Devices {
             vsock: save(&self.vsock),
             rng: self.rng.as_deref().map(save),
             balloon: self.balloon.as_deref().map(save),
+            net: self.net.as_deref().map(save),
         }
     }
 
@@ -129,7 +139,8 @@ impl Devices {
         restore_any(self.pmem.as_deref(), state.pmem.as_ref())?;
         restore(&self.vsock, &state.vsock)?;
         restore_any(self.rng.as_deref(), state.rng.as_ref())?;
-        restore_any(self.balloon.as_deref(), state.balloon.as_ref())
+        restore_any(self.balloon.as_deref(), state.balloon.as_ref())?;
+        restore_any(self.net.as_deref(), state.net.as_ref())
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Prefetch, RootDisk};
+use crate::devices::virtio::net::Link;
 use crate::throttle::CpuLimit;
 
 /// Everything a monitor needs to know; the paths are absolute.
@@ -31,6 +32,11 @@ pub struct MonitorConfig {
     pub entropy_device: bool,
     /// Let it give memory back that it has freed.
     pub balloon: bool,
+    /// Give it a network card.
+    pub card: bool,
+    /// The network behind that, whose tap device is the first descriptor that comes
+    /// with this.
+    pub link: Option<Link>,
     /// Print the kernel's messages to [`files::CONSOLE`].
     pub console: bool,
     /// How long the guest may take until its PID 1 is ready.

@@ -21,11 +21,12 @@ use super::report::{Awaited, FailureKind, GuestFailure, Report};
 use super::{MonitorError, process, request};
 use crate::devices::virtio::vsock::FIRST_TOKEN;
 use crate::guest_log;
-use crate::machine::{Devices, Rest};
+use crate::machine::{Devices, NET_TOKEN, Rest};
 use crate::timeline::SharedTimeline;
 use crate::vcpu_loop::Ending;
 
-/// Tokens of what is waited for; those of vsock begin at [`FIRST_TOKEN`].
+/// Tokens of what is waited for, beside [`NET_TOKEN`]; those of vsock begin at
+/// [`FIRST_TOKEN`].
 const CHANNEL: u64 = 0;
 const ENDED: u64 = 1;
 const WATCHDOG: u64 = 2;
@@ -144,6 +145,7 @@ pub fn run(
                     }
                 }
                 ENDED => report_end(watched, rest, hung),
+                NET_TOKEN => wake_net(rest, event.events()),
                 token => wake_vsock(rest, token, event.events()),
             }
         }
@@ -184,6 +186,13 @@ fn wake_vsock(rest: &Rest, token: u64, events: EpollFlags) {
     let Some(devices) = &rest.devices else { return };
     let mut vsock = devices.vsock.lock().unwrap_or_else(PoisonError::into_inner);
     vsock.serve(|vsock, queues, ram| vsock.wake(token, events, queues, ram));
+}
+
+fn wake_net(rest: &Rest, events: EpollFlags) {
+    let net = rest.devices.as_ref().and_then(|devices| devices.net.as_ref());
+    let Some(net) = net else { return };
+    let mut net = net.lock().unwrap_or_else(PoisonError::into_inner);
+    net.serve(|net, queues, ram| net.wake(events, queues, ram));
 }
 
 /// Reports how the machine ended, and ends: whoever waits for the report does

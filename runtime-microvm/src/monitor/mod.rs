@@ -31,8 +31,11 @@ use bulkhead_runtime::Clock;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
 use crate::config::Prefetch;
+use crate::devices::virtio::net::Net;
 use crate::devices::virtio::vsock::Vsock;
-use crate::machine::{Guest, Linux, Machine, MachineConfig, MachineError, Saved};
+use crate::machine::{
+    Guest, Linux, Machine, MachineConfig, MachineError, NET_TOKEN, Rest, Saved,
+};
 use crate::snapshot::{self, Snapshot, SnapshotError, WorkingSet};
 use crate::timeline::SharedTimeline;
 use channel::Channel;
@@ -124,7 +127,7 @@ fn serve_vsock(path: PathBuf) -> ExitCode {
 }
 
 fn run(channel: &Channel) -> Result<(), MonitorError> {
-    let (config, kept) = channel
+    let (config, mut kept) = channel
         .receive::<MonitorConfig>(true)
         .and_then(|message| message.ok_or(io::ErrorKind::UnexpectedEof.into()))
         .map_err(MonitorError::Config)?;
@@ -136,18 +139,22 @@ fn run(channel: &Channel) -> Result<(), MonitorError> {
         .map_err(process("map the timeline"))?;
     let timeline = Arc::new(timeline);
 
+    let net = card(&config, &mut kept, &epoll)?;
     let machine = match &config.restore {
-        Some(dir) => restore(dir, &config, &timeline, &epoll)?,
-        None => build(&config, &timeline, &epoll)?,
+        Some(dir) => restore(dir, &config, &timeline, &epoll, net)?,
+        None => build(&config, &timeline, &epoll, net)?,
     };
     give_up_capabilities()?;
     let Machine { vcpu, io, rest } = machine;
-    let filters = config.seccomp.then(seccomp::filters).transpose()?;
+    let filters = config.seccomp.then(|| seccomp::filters(config.card)).transpose()?;
     let control =
         control::Control::listen(&config.state_dir).map_err(process("listen for requests"))?;
     let taker = match config.waits {
         false => None,
-        true => Some(wait(channel, &control, &config, &timeline, &kept)?),
+        true => {
+            let taker = wait(channel, &control, &config, &timeline, &kept)?;
+            Some(connected(taker, &rest, &epoll)?)
+        }
     };
     // The taker has its own.
     drop(kept);
@@ -174,20 +181,55 @@ fn run(channel: &Channel) -> Result<(), MonitorError> {
     event_loop::run(&watched, control, &rest, &epoll, own_filter)
 }
 
-/// Reports that the machine is there to be taken and waits until it is; the channel to
-/// the taker. What was seen before is not part of what it sees.
+/// Reports that the machine is there to be taken and waits until it is; by whom. What was seen before is not part of what it sees.
 fn wait(
     maker: &Channel,
     control: &control::Control,
     config: &MonitorConfig,
     timeline: &SharedTimeline,
     kept: &[OwnedFd],
-) -> Result<Channel, MonitorError> {
+) -> Result<waiting::Taker, MonitorError> {
     maker.send(&Report::Created, &[]).map_err(process("report to the caller"))?;
     let taker =
         waiting::for_taker(control, config, kept).map_err(process("wait to be taken"))?;
     timeline.forget();
     Ok(taker)
+}
+
+/// Connects the machine to the taker's network; the channel to the taker, who is told if
+/// that fails.
+fn connected(
+    taker: waiting::Taker,
+    rest: &Rest,
+    epoll: &Arc<Epoll>,
+) -> Result<Channel, MonitorError> {
+    if let Some((link, tap)) = taker.network
+        && let Some(devices) = &rest.devices
+        && let Err(error) = devices.plug(link, tap, epoll.clone())
+    {
+        let error = MachineError::from(error);
+        let failure = Report::NotCreated(SetupFailure::from_error(&error));
+        // It may be gone as well.
+        drop(taker.channel.send(&failure, &[]));
+        return Err(error.into());
+    }
+    Ok(taker.channel)
+}
+
+/// The network card, connected if there is a network: its tap device is the first of
+/// `kept`.
+fn card(
+    config: &MonitorConfig,
+    kept: &mut Vec<OwnedFd>,
+    epoll: &Arc<Epoll>,
+) -> Result<Option<Net>, MachineError> {
+    let mut net = config.card.then(Net::new);
+    if let (Some(net), Some(link)) = (&mut net, config.link)
+        && !kept.is_empty()
+    {
+        net.plug(link, kept.remove(0), epoll.clone(), NET_TOKEN)?;
+    }
+    Ok(net)
 }
 
 /// Everything is open: from here on a guest that broke out of its machine would
@@ -205,6 +247,7 @@ fn build(
     config: &MonitorConfig,
     timeline: &Arc<SharedTimeline>,
     epoll: &Arc<Epoll>,
+    net: Option<Net>,
 ) -> Result<Machine, MonitorError> {
     let console = config
         .console
@@ -222,6 +265,7 @@ fn build(
             vsock,
             entropy_device: config.entropy_device,
             balloon: config.balloon,
+            net,
             console,
         })),
         timeline: timeline.clone(),
@@ -241,6 +285,7 @@ fn restore(
     config: &MonitorConfig,
     timeline: &Arc<SharedTimeline>,
     epoll: &Arc<Epoll>,
+    net: Option<Net>,
 ) -> Result<Machine, MonitorError> {
     let snapshot = Snapshot::open(dir)?;
     let ram = snapshot::map(&snapshot.memory(), &snapshot.manifest.memory, config.memory_mib)?;
@@ -263,6 +308,7 @@ fn restore(
         state: snapshot.machine()?,
         disk: config.disk.clone(),
         vsock: vsock(config, epoll)?,
+        net,
         timeline: timeline.clone(),
         intel: config.intel,
     })?;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::channel::Channel;
 use super::event_loop::Watched;
 use super::report::{NotDone, NotSaved, Report, SavedFiles, SetupFailure};
+use crate::devices::virtio::net::Link;
 use crate::kvm::{KvmError, VcpuState};
 use crate::machine::Rest;
 use crate::snapshot;
@@ -21,8 +22,9 @@ pub enum Request {
     /// first file that comes with this message, the rest of it into the second. The
     /// monitor itself can open nothing any more.
     Save,
-    /// Have the restored machine, which nobody has yet.
-    Take,
+    /// Have the restored machine, which nobody has yet. With a network to connect it
+    /// to, whose tap device comes with this message.
+    Take(Option<Link>),
     /// Hold the processor.
     Pause,
     /// Let it go on.
@@ -66,7 +68,7 @@ pub fn serve(channel: &Channel, watched: &Watched<'_>, rest: &Rest) -> bool {
     };
     let answer =
         match request {
-            Request::Take => return true,
+            Request::Take(_) => return true,
             Request::Save => Report::Saved(save(watched, rest, fds).unwrap_or_else(|error| {
                 Err(NotSaved::Failed(SetupFailure::from_error(&error)))
             })),

@@ -57,7 +57,6 @@ const EVENT_LOOP: &[libc::c_long] = &[
     libc::SYS_accept4,
     libc::SYS_epoll_wait,
     libc::SYS_getppid,
-    libc::SYS_ioctl,
     libc::SYS_lseek,
     libc::SYS_openat,
     libc::SYS_read,
@@ -65,23 +64,32 @@ const EVENT_LOOP: &[libc::c_long] = &[
     libc::SYS_fstat,
 ];
 
+/// What a network card needs of both.
+const CARD: &[libc::c_long] = &[libc::SYS_readv, libc::SYS_writev];
+
 /// The filters of the processor's thread and of the event loop.
-pub fn filters() -> Result<(BpfProgram, BpfProgram), MonitorError> {
-    Ok((program(&[])?, program(EVENT_LOOP)?))
+///
+/// With a network `card` both read frames from its tap device, write them there, and
+/// tell it what the guest's driver takes.
+pub fn filters(card: bool) -> Result<(BpfProgram, BpfProgram), MonitorError> {
+    Ok((program(&[], card)?, program(EVENT_LOOP, card)?))
 }
 
-fn program(more: &[libc::c_long]) -> Result<BpfProgram, MonitorError> {
+fn program(more: &[libc::c_long], card: bool) -> Result<BpfProgram, MonitorError> {
     let failed = |error: seccompiler::BackendError| MonitorError::Seccomp(error.into());
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         BOTH.iter().chain(more).map(|call| (*call, Vec::new())).collect();
+    let mut ioctls = kvm_ioctls().map_err(failed)?;
+    if card {
+        rules.extend(CARD.iter().map(|call| (*call, Vec::new())));
+        ioctls.push(offload().map_err(failed)?);
+    }
+    rules.insert(libc::SYS_ioctl, ioctls);
     // Unix sockets only.
     let family = Condition::new(0, Len::Dword, Op::Eq, libc::AF_UNIX as u64).map_err(failed)?;
     let unix_only = SeccompRule::new(vec![family]).map_err(failed)?;
     rules.insert(libc::SYS_socket, vec![unix_only]);
-    if !more.contains(&libc::SYS_ioctl) {
-        rules.insert(libc::SYS_ioctl, kvm_ioctls().map_err(failed)?);
-    } else {
-        rules.insert(libc::SYS_ioctl, kvm_ioctls().map_err(failed)?);
+    if more.contains(&libc::SYS_openat) {
         rules.insert(libc::SYS_openat, read_only().map_err(failed)?);
     }
     let filter = SeccompFilter::new(
@@ -102,6 +110,12 @@ fn kvm_ioctls() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     let kvm = Condition::new(1, Len::Dword, Op::MaskedEq(TYPE), KVMIO)?;
     let nonblocking = Condition::new(1, Len::Dword, Op::Eq, libc::FIONBIO)?;
     Ok(vec![SeccompRule::new(vec![kvm])?, SeccompRule::new(vec![nonblocking])?])
+}
+
+/// Telling a tap device what can be left to the guest.
+fn offload() -> Result<SeccompRule, seccompiler::BackendError> {
+    let request = Condition::new(1, Len::Dword, Op::Eq, libc::TUNSETOFFLOAD)?;
+    SeccompRule::new(vec![request])
 }
 
 /// Opening files to read them: the console log, for an error message.

@@ -12,22 +12,34 @@ use super::config::MonitorConfig;
 use super::control::Control;
 use super::report::Report;
 use super::request::Request;
+use crate::devices::virtio::net::Link;
 
-/// Waits for the taker and gives it `kept`; the channel to it.
+/// Who has come for the machine.
+#[derive(Debug)]
+pub struct Taker {
+    /// The channel to it.
+    pub channel: Channel,
+    /// The network the machine is to be connected to, and its tap device.
+    pub network: Option<(Link, OwnedFd)>,
+}
+
+/// Waits for the taker and gives it `kept`.
 pub fn for_taker(
     control: &Control,
     config: &MonitorConfig,
     kept: &[OwnedFd],
-) -> io::Result<Channel> {
+) -> io::Result<Taker> {
     // Of what is only held for as long as it waits, the taker has its own.
     let handed: Vec<_> = kept.iter().take(HANDED).map(AsFd::as_fd).collect();
     loop {
         let caller = control.next_caller()?;
         // Anybody else is hung up on.
-        if let Ok(Some((Request::Take, _))) = caller.receive(true)
+        let Ok(Some((Request::Take(link), fds))) = caller.receive(true) else { continue };
+        let network = link.zip(fds.into_iter().next());
+        if network.is_some() == link.is_some()
             && caller.send(&Report::Kept(Box::new(config.clone())), &handed).is_ok()
         {
-            return Ok(caller);
+            return Ok(Taker { channel: caller, network });
         }
     }
 }

@@ -89,6 +89,7 @@ fn subject(step: Step, start: &Start) -> Option<String> {
         Step::Mount(at) => &sandbox.mounts.get(usize::from(at))?.target,
         Step::Device(at) => &sandbox.devices.get(usize::from(at))?.path,
         Step::Symlink(at) => sandbox.symlinks.iter().nth(usize::from(at) * 2 + 1)?,
+        Step::File(at) => &sandbox.files.get(usize::from(at))?.path,
         Step::WorkingDirectory => &start.process.cwd,
         _ => return None,
     };

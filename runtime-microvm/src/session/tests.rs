@@ -55,7 +55,7 @@ fn start(args: &[&str], stdin: bool) -> Start {
         stdin,
         ..Process::default()
     };
-    Start { process, sandbox: Some(Sandbox::default()), fresh: None }
+    Start { process, sandbox: Some(Sandbox::default()), fresh: None, network: None }
 }
 
 fn run(session: &mut Session) -> Result<Exit, SessionError> {

@@ -23,6 +23,17 @@ pub struct DeviceSet {
     pub rng: bool,
     /// A virtio balloon.
     pub balloon: bool,
+    /// A virtio network card.
+    pub card: bool,
+}
+
+impl DeviceSet {
+    /// Whether a machine with these can be used as one with `wanted`: a card that is
+    /// not connected does no harm.
+    fn can_be(&self, wanted: &Self) -> bool {
+        let enough = self.card || !wanted.card;
+        enough && Self { card: wanted.card, ..*self } == *wanted
+    }
 }
 
 impl fmt::Display for DeviceSet {
@@ -31,7 +42,11 @@ impl fmt::Display for DeviceSet {
             RootDisk::Blk => "virtio-blk",
             RootDisk::Pmem => "virtio-pmem",
         })?;
-        for (there, name) in [(self.rng, ", virtio-rng"), (self.balloon, ", virtio-balloon")] {
+        for (there, name) in [
+            (self.rng, ", virtio-rng"),
+            (self.balloon, ", virtio-balloon"),
+            (self.card, ", virtio-net"),
+        ] {
             f.write_str(if there { name } else { "" })?;
         }
         Ok(())
@@ -152,7 +167,7 @@ impl Fingerprint {
             let (was, is) = (self.command_line.clone(), wanted.command_line.to_owned());
             return Err(SnapshotError::OtherCommandLine { was, is });
         }
-        if self.devices != wanted.devices {
+        if !self.devices.can_be(&wanted.devices) {
             let (was, is) = (self.devices, wanted.devices);
             return Err(SnapshotError::OtherDevices { was, is });
         }
@@ -175,7 +190,7 @@ mod tests {
     use std::path::PathBuf;
 
     const DEVICES: DeviceSet =
-        DeviceSet { root_disk: RootDisk::Blk, rng: false, balloon: false };
+        DeviceSet { root_disk: RootDisk::Blk, rng: false, balloon: false, card: false };
 
     struct Place {
         dir: tempfile::TempDir,
@@ -221,6 +236,11 @@ mod tests {
             other.to_string(),
             "the snapshot's machine has virtio-blk, virtio-pmem, virtio-balloon are asked for"
         );
+        let devices = DeviceSet { card: true, ..DEVICES };
+        let other = refused(Wanted { devices, ..wanted });
+        assert!(other.to_string().ends_with("virtio-blk, virtio-net are asked for"), "{other}");
+        let with_card = Wanted { devices, ..wanted }.fingerprint().unwrap();
+        with_card.check(&wanted).unwrap();
         let other = refused(Wanted { kernel: &disk, ..wanted });
         assert!(matches!(other, SnapshotError::OtherFile { what: "guest kernel", .. }));
         let other = refused(Wanted { disk: &kernel, ..wanted });

@@ -151,7 +151,12 @@ mod tests {
                 command_line: String::new(),
                 disk: known(&disk),
                 memory_mib: 8,
-                devices: DeviceSet { root_disk: RootDisk::Blk, rng: false, balloon: false },
+                devices: DeviceSet {
+                    root_disk: RootDisk::Blk,
+                    rng: false,
+                    balloon: false,
+                    card: false,
+                },
             },
             memory: known(&file("memory", &memory)),
             pages: 1,

@@ -192,7 +192,12 @@ mod tests {
             command_line: "a b".to_owned(),
             disk: file.clone(),
             memory_mib: 64,
-            devices: DeviceSet { root_disk: RootDisk::Pmem, rng: true, balloon: false },
+            devices: DeviceSet {
+                root_disk: RootDisk::Pmem,
+                rng: true,
+                balloon: false,
+                card: true,
+            },
         };
         let machine = proptest::collection::vec(any::<u8>(), 0..300);
         let arguments = proptest::option::of(proptest::collection::vec(".*", 0..4));

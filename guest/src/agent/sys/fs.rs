@@ -43,12 +43,16 @@ pub fn mount(
 /// Makes the mount at `target` read-only and leaves its other flags. `target`
 /// must be a mount point.
 pub fn set_read_only(target: &CStr) -> Result<()> {
-    let attributes = libc::mount_attr {
-        attr_set: libc::MOUNT_ATTR_RDONLY,
-        attr_clr: 0,
-        propagation: 0,
-        userns_fd: 0,
-    };
+    set_attributes(target, libc::MOUNT_ATTR_RDONLY, 0)
+}
+
+/// The opposite of [`set_read_only`].
+pub fn set_writable(target: &CStr) -> Result<()> {
+    set_attributes(target, 0, libc::MOUNT_ATTR_RDONLY)
+}
+
+fn set_attributes(target: &CStr, attr_set: u64, attr_clr: u64) -> Result<()> {
+    let attributes = libc::mount_attr { attr_set, attr_clr, propagation: 0, userns_fd: 0 };
     // SAFETY: `target` is a C string, `attributes` is valid for reads of its size.
     unsafe {
         syscall!(

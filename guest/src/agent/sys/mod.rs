@@ -5,6 +5,7 @@
 //! talks to the kernel directly. Numbers and structures come from `libc`, which
 //! is used for its definitions only.
 
+mod card;
 mod fd;
 mod fs;
 mod net;
@@ -15,14 +16,15 @@ use core::arch::asm;
 use core::ffi::CStr;
 use core::ptr;
 
+pub use card::Card;
 pub use fd::{
     Fd, close_range_all, dup_onto, duplicate, nonblocking, pipe, pipe_size, poll, read_append,
     read_slice, write,
 };
 pub use fs::{
     access_execute, change_dir, change_owner, create, make_dir, make_node, map_shared, mount,
-    open, owner_and_mode, pivot_root, remove, set_read_only, stream_owner, symlink,
-    unmount_detached,
+    open, owner_and_mode, pivot_root, remove, set_read_only, set_writable, stream_owner,
+    symlink, unmount_detached,
 };
 pub use net::{
     accept, accepts_tcp, connect_vsock, listen_vsock, loopback_up, pending_error, send,
@@ -31,7 +33,7 @@ pub use net::{
 pub use process::{
     Clone, capset, clone_onto, exec, exit, kill, killed_by, pids_in_use, prctl, prlimit,
     restart, set_clock, set_gid, set_groups, set_hostname, set_mask, set_session, set_uid,
-    umask, unshare, wait, wait_signal,
+    umask, unshare, wait, wait_signal, yield_now,
 };
 pub use random::{add_entropy, reseed};
 
@@ -44,6 +46,7 @@ pub type Result<T> = core::result::Result<T, Errno>;
 
 impl Errno {
     pub const AGAIN: Self = Self(libc::EAGAIN);
+    pub const BUSY: Self = Self(libc::EBUSY);
     pub const EXIST: Self = Self(libc::EEXIST);
     pub const INTR: Self = Self(libc::EINTR);
     pub const INVAL: Self = Self(libc::EINVAL);
@@ -51,6 +54,7 @@ impl Errno {
     pub const NOENT: Self = Self(libc::ENOENT);
     pub const NOTDIR: Self = Self(libc::ENOTDIR);
     pub const PIPE: Self = Self(libc::EPIPE);
+    pub const ROFS: Self = Self(libc::EROFS);
 }
 
 /// An argument of a system call.

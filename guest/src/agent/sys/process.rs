@@ -170,6 +170,12 @@ pub fn set_hostname(name: &CStr) -> Result<()> {
     Ok(())
 }
 
+/// Lets others run.
+pub fn yield_now() {
+    // SAFETY: no memory is passed. It always succeeds (sched_yield(2)).
+    let _ = unsafe { syscall!(SYS_sched_yield) };
+}
+
 /// Sets the file mode creation mask.
 pub fn umask(mask: u32) {
     // SAFETY: no memory is passed; the call cannot fail.

@@ -5,6 +5,7 @@
 
 mod capability;
 mod mount;
+mod network;
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -18,6 +19,8 @@ use oci_spec::runtime::{
     Linux, LinuxCapabilities, LinuxDevice, LinuxDeviceType, LinuxPids, PosixRlimitType,
     Process as OciProcess, Root,
 };
+
+pub use network::add as add_network;
 
 /// A configuration that the guest cannot be given.
 #[derive(Debug, thiserror::Error)]
@@ -110,12 +113,13 @@ pub fn workload(bundle: &Bundle, init: bool, stdin: bool) -> Result<Start, Conve
         mounts: mount::convert_all(mounts)?,
         devices,
         symlinks,
+        files: Vec::new(),
         pids_limit: pids_limit(linux)?,
         // A machine would refuse at once what a container is killed for later.
         overcommit: true,
         init,
     };
-    Ok(Start { process, sandbox: Some(sandbox), fresh: None })
+    Ok(Start { process, sandbox: Some(sandbox), fresh: None, network: None })
 }
 
 /// A further process for a sandbox that runs.
@@ -124,7 +128,12 @@ pub fn workload(bundle: &Bundle, init: bool, stdin: bool) -> Result<Start, Conve
 ///
 /// [`ConvertError`] names what cannot be converted.
 pub fn further(process: &OciProcess, stdin: bool) -> Result<Start, ConvertError> {
-    Ok(Start { process: self::process(process, stdin)?, sandbox: None, fresh: None })
+    Ok(Start {
+        process: self::process(process, stdin)?,
+        sandbox: None,
+        fresh: None,
+        network: None,
+    })
 }
 
 fn process(process: &OciProcess, stdin: bool) -> Result<Process, ConvertError> {

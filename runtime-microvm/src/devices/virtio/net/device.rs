@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use bulkhead_runtime::Interface;
 use nix::sys::epoll::{Epoll, EpollFlags};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,12 @@ pub struct Link {
     pub mac: [u8; 6],
     /// Its largest packet, bytes.
     pub mtu: u16,
+}
+
+impl From<&Interface<'_>> for Link {
+    fn from(interface: &Interface<'_>) -> Self {
+        Self { mac: interface.mac, mtu: interface.mtu }
+    }
 }
 
 /// The device.
