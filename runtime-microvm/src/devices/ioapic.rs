@@ -15,8 +15,8 @@ use crate::kvm::Vm;
 
 /// Number of pins. A PC has 24; each one costs the guest kernel a few register
 /// accesses at boot, and ours needs those of the legacy serial port and of
-/// three virtio devices.
-pub const PINS: u8 = 8;
+/// six virtio devices.
+pub const PINS: u8 = 11;
 /// Version register: that of the 82093AA.
 pub const VERSION: u8 = 0x11;
 
@@ -64,7 +64,7 @@ pub struct IoApicState {
     id: u32,
     entries: [u64; PINS as usize],
     /// Edges that arrived while their pin was masked.
-    pending: u8,
+    pending: u16,
 }
 
 impl std::fmt::Debug for IoApic {
@@ -233,7 +233,10 @@ mod tests {
     fn an_edge_becomes_the_message_its_pin_is_programmed_for() {
         let messages = Arc::new(Messages::default());
         let mut apic = IoApic::new(messages.clone());
-        assert_eq!(get(&mut apic, VERSION_REGISTER), 0x0007_0011);
+        assert_eq!(
+            get(&mut apic, VERSION_REGISTER),
+            u32::from(VERSION) | u32::from(PINS - 1) << 16
+        );
         apic.line(5).trigger();
         assert!(messages.0.lock().unwrap().is_empty(), "masked after reset");
         set(&mut apic, REDIRECTION_TABLE + 11, 0x0100_0000);

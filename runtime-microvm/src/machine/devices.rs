@@ -11,7 +11,7 @@ use super::MachineError;
 use crate::boot::layout;
 use crate::config::RootDisk;
 use crate::devices::bus::{MmioBus, MmioDevice};
-use crate::devices::ioapic::IoApic;
+use crate::devices::ioapic::{IoApic, PINS};
 use crate::devices::virtio::balloon::{Balloon, BalloonMetrics};
 use crate::devices::virtio::block::{Block, BlockMetrics};
 use crate::devices::virtio::disk::DiskImage;
@@ -189,7 +189,9 @@ impl Plug<'_> {
         &mut self,
         device: D,
     ) -> Arc<Mutex<MmioTransport<D>>> {
-        let line = self.io_apic.line(layout::virtio_irq(self.next));
+        let pin = layout::virtio_irq(self.next);
+        debug_assert!(pin < PINS, "every device has a pin");
+        let line = self.io_apic.line(pin);
         let transport = MmioTransport::new(device, self.ram.clone(), line);
         let shared = Arc::new(Mutex::new(transport));
         let on_bus: Arc<Mutex<dyn MmioDevice>> = shared.clone();
