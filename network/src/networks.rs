@@ -172,12 +172,16 @@ impl Networks {
     pub fn join(&self, join: &Join<'_>) -> Result<Attachment, NetworkError> {
         let lock = host_lock()?;
         let netlink = netlink()?;
-        let (state, index) = self.choose(&netlink, join)?;
+        let (mut state, mut member) = self.choose(&netlink, join)?;
         let reserved = self.reserve(join.publish)?;
-        let ports: Vec<Published> = reserved.iter().map(|reserved| reserved.port).collect();
-        let mut state = state;
-        state.members[index].ports = ports;
-        let member = state.members[index].clone();
+        member.ports = reserved.iter().map(|reserved| reserved.port).collect();
+        // Whoever had one of these ports is dying: its socket is closed and its lock not yet.
+        let same = |port: &Published| {
+            let ours = (port.address, port.host, port.protocol);
+            member.ports.iter().any(|own| (own.address, own.host, own.protocol) == ours)
+        };
+        state.members.retain(|other| !other.ports.iter().any(same));
+        state.members.push(member.clone());
         // Before anything is made: from here on it can be found.
         self.states.write(&state)?;
         let made = self.make(&netlink, &state, &member);
@@ -201,12 +205,12 @@ impl Networks {
         Ok(Attachment::new(Parts { networks, state, member, owned, reserved, tap, files }))
     }
 
-    /// The network as it is to be with the new member, who is the one at the index given.
+    /// The network, and its member to be.
     fn choose(
         &self,
         netlink: &Netlink,
         join: &Join<'_>,
-    ) -> Result<(NetworkState, usize), NetworkError> {
+    ) -> Result<(NetworkState, Member), NetworkError> {
         // Those who were killed make room; an empty network is made anew, since what it
         // had may be somebody else's by now.
         self.settle(netlink, join.network, None)?;
@@ -224,7 +228,7 @@ impl Networks {
         }
         let mut aliases: BTreeSet<String> = join.aliases.iter().cloned().collect();
         aliases.insert(join.hostname.to_owned());
-        state.members.push(Member {
+        let member = Member {
             id: join.id.clone(),
             aliases: aliases.into_iter().map(|alias| alias.to_lowercase()).collect(),
             address,
@@ -233,9 +237,8 @@ impl Networks {
             owner: std::process::id().try_into().unwrap_or(0),
             dns: join.dns.to_vec(),
             ports: Vec::new(),
-        });
-        let index = state.members.len() - 1;
-        Ok((state, index))
+        };
+        Ok((state, member))
     }
 
     /// A network that is not up, as it is to be.
