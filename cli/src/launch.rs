@@ -16,9 +16,9 @@ use crate::args::{RunArgs, WallChoice};
 use crate::context::{Context, Guest};
 use crate::failure::Failure;
 use crate::mounts;
-use crate::privileges;
 use crate::verbs::network::{self, Called, Connection};
 use crate::verbs::{advise, pool};
+use crate::{privileges, terminal};
 
 /// What differs from one launch of the same run to another.
 #[derive(Debug)]
@@ -168,12 +168,14 @@ fn bundle(
 ) -> Result<(Image, Bundle), Failure> {
     let image = context.image(&args.image)?;
     let (options, disk) = (options(args), guest(args).root_disk);
-    let bundle = context.bundle(&image, isolation, disk, &options, &args.privileges)?;
+    let mut bundle = context.bundle(&image, isolation, disk, &options, &args.privileges)?;
+    terminal::size_of(&mut bundle);
     Ok((image, bundle))
 }
 
 fn options(args: &RunArgs) -> RunOptions {
     let options = args.process.options(&args.command, args.limits.options());
+    let options = RunOptions { terminal: args.terminal.tty, ..options };
     privileges::capabilities(&args.privileges, options)
 }
 

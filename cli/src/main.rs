@@ -19,6 +19,7 @@ mod progress;
 mod signals;
 mod stdout;
 mod supervisor;
+mod terminal;
 mod verbs;
 
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use nix::sys::signal::{SigSet, Signal as Named};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// The signals `docker run` forwards that a user sends on purpose.
-const FORWARDED: [Named; 7] = [
+const FORWARDED: [Named; 8] = [
     Named::SIGINT,
     Named::SIGTERM,
     Named::SIGHUP,
@@ -15,6 +15,8 @@ const FORWARDED: [Named; 7] = [
     Named::SIGUSR1,
     Named::SIGUSR2,
     Named::SIGCONT,
+    // Passed on as the size of the terminal, where there is one.
+    Named::SIGWINCH,
 ];
 
 /// The signals that ask for an end.

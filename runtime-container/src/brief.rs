@@ -20,7 +20,7 @@ use crate::step::{CapabilitySets, Step};
 use crate::sys::{self, Errno, MountAttr};
 
 /// Version of this format; with any other, what was prepared cannot be completed.
-pub(crate) const FORMAT: &str = "2";
+pub(crate) const FORMAT: &str = "3";
 
 /// Plain data that any bits are valid for, aligned to no more than a word.
 trait Plain: Copy {}
@@ -41,15 +41,15 @@ pub(crate) struct Brief<'a> {
     pub candidates: Strings<'a>,
     pub argv: Strings<'a>,
     pub envp: Strings<'a>,
-    /// Be PID 1 beside the workload.
-    pub init: bool,
+    /// Be PID 1 beside the workload, which has a terminal or not.
+    pub init: Option<bool>,
 }
 
 /// The words of a brief for the child of `plan`; `None` if it has a step that is none
 /// of those that are left for it.
 pub(crate) fn write(plan: &Plan, init: bool) -> Option<Vec<u64>> {
     let mut writer = Writer(Vec::with_capacity(1024));
-    writer.number(u64::from(init));
+    writer.number(u64::from(init) | u64::from(plan.terminal) << 1);
     for steps in [&plan.setup, &plan.launch] {
         writer.section(steps.len(), |writer| steps.iter().try_for_each(|s| writer.step(s)))?;
     }
@@ -178,6 +178,9 @@ impl Writer {
                 self.text(name);
                 self.list(content);
             }
+            Step::Terminal { uid, is_console } => {
+                self.0.extend([17, u64::from(*uid), u64::from(*is_console)]);
+            }
             _ => return None,
         }
         Some(())
@@ -188,8 +191,9 @@ impl<'a> Brief<'a> {
     /// Reads a brief; `None` when it is none.
     pub(crate) fn read(words: &'a [u64]) -> Option<Self> {
         let mut reader = Reader(words);
+        let flags = reader.number()?;
         Some(Self {
-            init: reader.number()? != 0,
+            init: (flags & 1 != 0).then_some(flags & 2 != 0),
             setup: Steps(reader.section()?),
             launch: Steps(reader.section()?),
             candidates: Strings(reader.section()?),
@@ -309,6 +313,7 @@ impl<'a> Reader<'a> {
                 name: Cow::Borrowed(self.text()?),
                 content: Cow::Borrowed(self.list()?),
             },
+            17 => Step::Terminal { uid: self.small()?, is_console: self.number()? != 0 },
             _ => return None,
         })
     }

@@ -1,7 +1,7 @@
 //! [`Container`]: the sandbox a caller holds.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,13 +9,14 @@ use bulkhead_runtime::{
     Claim, Clock, Error, Exit, HostProcess, Isolation, Lifetime, Record, Role, Sandbox,
     SandboxId, Signal, StateDir, StateError, Status, Stdio, TerminalSize, Timeline, Usage,
 };
-use oci_spec::runtime::{LinuxResources, Process};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 
 use crate::cgroup::{self, Cgroup, Layout};
 use crate::error::{ContainerError, wall};
 use crate::exec;
 use crate::plan::Step;
 use crate::spawn::{Child, Ready};
+use crate::terminal::{self, Terminal};
 use crate::workload::Workload;
 
 /// A container, whole or half built.
@@ -30,6 +31,9 @@ pub(crate) struct Container {
     timeline: Timeline,
     init: bool,
     exit: Option<Exit>,
+    /// The caller's end of a terminal that is made at the start, and its size.
+    awaits_terminal: Option<(Stdio, TerminalSize)>,
+    terminal: Option<Terminal>,
     /// The process that is the parent of the workload, for a container from the pool.
     keeper: Option<i32>,
     /// Polls readable, as every file does: there is nothing to wait for in a
@@ -90,6 +94,8 @@ impl Container {
             timeline: parts.timeline,
             init: parts.init,
             exit: None,
+            awaits_terminal: None,
+            terminal: None,
             keeper: None,
             // Until it is complete, whatever its lifetime.
             owned: true,
@@ -169,6 +175,32 @@ impl Container {
         Ok(())
     }
 
+    /// What the first process of `spec` is given as its streams until it starts: those of
+    /// the caller, or nothing if it will have a terminal, which they are at the other
+    /// end of.
+    pub(crate) fn keep_for_terminal(
+        &mut self,
+        spec: &Spec,
+        stdio: Stdio,
+    ) -> Result<Stdio, ContainerError> {
+        let process = spec.process().as_ref();
+        let Some(process) = process.filter(|it| it.terminal() == Some(true)) else {
+            return Ok(stdio);
+        };
+        self.awaits_terminal = Some((stdio, TerminalSize::of_console(process)));
+        Stdio::null().map_err(ContainerError::io("open /dev/null"))
+    }
+
+    /// Makes the terminal the workload is to have; its end of it.
+    fn make_terminal(&mut self) -> Result<Option<OwnedFd>, ContainerError> {
+        let child = self.child.as_ref().ok_or(ContainerError::Died)?;
+        let Some((stdio, size)) = self.awaits_terminal.take() else { return Ok(None) };
+        let (terminal, theirs) = Terminal::open(child.workload.pid, size, stdio)?;
+        terminal.watch(child.workload.event_fd())?;
+        self.terminal = Some(terminal);
+        Ok(Some(theirs))
+    }
+
     pub(crate) fn adopt(&mut self, child: Child) -> &Child {
         self.child.insert(child)
     }
@@ -229,8 +261,11 @@ impl Sandbox for Container {
     /// Takes about a millisecond, so `interrupt` is not looked at.
     fn start(&mut self, _interrupt: Option<BorrowedFd<'_>>) -> Result<(), Error> {
         let not_running = || Error::NotRunning { id: self.record.id.clone() };
+        self.child.as_ref().ok_or_else(not_running)?;
+        let terminal = self.make_terminal().map_err(wall("starting the workload"))?;
+        let not_running = || Error::NotRunning { id: self.record.id.clone() };
         let child = self.child.as_mut().ok_or_else(not_running)?;
-        if !child.launch(&self.launch, &self.command)? {
+        if !child.launch(&self.launch, &self.command, terminal)? {
             let what = "starting a workload from another process than its creator's";
             return Err(unsupported(what));
         }
@@ -283,8 +318,9 @@ impl Sandbox for Container {
         self.held_by_cgroup()?.thaw().map_err(wall(STEP))
     }
 
-    fn resize(&mut self, _size: TerminalSize) -> Result<(), Error> {
-        Err(unsupported("a terminal"))
+    fn resize(&mut self, size: TerminalSize) -> Result<(), Error> {
+        self.running()?;
+        terminal::resize(self.terminal.as_ref(), size)
     }
 
     fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {
@@ -292,9 +328,10 @@ impl Sandbox for Container {
     }
 
     fn event_fd(&self) -> BorrowedFd<'_> {
-        match &self.child {
-            Some(child) => child.workload.event_fd(),
-            None => self.directory.as_fd(),
+        match (&self.terminal, &self.child) {
+            (Some(terminal), _) => terminal.event_fd(),
+            (None, Some(child)) => child.workload.event_fd(),
+            (None, None) => self.directory.as_fd(),
         }
     }
 
@@ -304,7 +341,8 @@ impl Sandbox for Container {
         }
         let not_running = || Error::NotRunning { id: self.record.id.clone() };
         let child = self.child.as_mut().ok_or_else(not_running)?;
-        let status = child.workload.wait(timeout).map_err(wall("waiting for the workload"))?;
+        let status = terminal::wait(self.terminal.as_mut(), &mut child.workload, timeout)
+            .map_err(wall("waiting for the workload"))?;
         let Some(status) = status else { return Ok(None) };
         self.timeline.mark(Clock::ExitObserved);
         let oom_killed = self.cgroup.as_ref().is_some_and(|cgroup| cgroup.oom_kills() > 0);

@@ -41,7 +41,8 @@ pub(crate) fn create(root: &Path, request: Create<'_>) -> Result<Container, Erro
     add_cgroup_steps(&mut plan, entry.as_ref());
 
     let recipe = Recipe::first(&plan, request.init, entry.as_ref());
-    let child = spawn::spawn(&recipe, request.stdio).map_err(wall(STEP))?;
+    let stdio = container.keep_for_terminal(spec, request.stdio).map_err(wall(STEP))?;
+    let child = spawn::spawn(&recipe, stdio).map_err(wall(STEP))?;
     let child = container.adopt(child);
     if plan.namespaces.user {
         child.map(&plan.mappings).map_err(wall(STEP))?;

@@ -17,6 +17,7 @@ use crate::error::{ContainerError, wall};
 use crate::plan::{self, Step};
 use crate::spawn::{self, Child, Recipe};
 use crate::sys;
+use crate::terminal::{self, Terminal};
 use crate::workload::Workload;
 
 const STEP: &str = "starting a process in the container";
@@ -27,6 +28,7 @@ const STEP: &str = "starting a process in the container";
 pub(crate) struct Exec {
     id: SandboxId,
     child: Child,
+    terminal: Option<Terminal>,
     timeline: Timeline,
     exit: Option<Exit>,
 }
@@ -48,21 +50,45 @@ pub(crate) fn exec(
     let entry = cgroup.map(Cgroup::entry).transpose().map_err(wall(STEP))?;
     let target = workload.event_fd();
     let setup = join_steps(entry.as_ref(), target.as_raw_fd(), spec);
-    let then = Then::Launch(Launch { steps: &launch, command: &command, init: false });
+    let (terminal, stdio) = at_terminal(&process, workload, stdio).map_err(wall(STEP))?;
+    let launched =
+        Launch { steps: &launch, command: &command, init: false, terminal: terminal.is_some() };
+    let then = Then::Launch(launched);
     let recipe = Recipe { clone_flags: 0, setup: &setup, then, entry: entry.as_ref() };
     let mut child =
         in_pid_namespace(target, || spawn::spawn(&recipe, stdio)).map_err(wall(STEP))?;
     let described: Vec<String> = launch.iter().map(ToString::to_string).collect();
     let name =
         process.args().as_ref().and_then(|args| args.first()).cloned().unwrap_or_default();
-    let started =
-        child.ready(&setup).map_err(wall(STEP)).and_then(|_| child.launch(&described, &name));
+    let started = child
+        .ready(&setup)
+        .map_err(wall(STEP))
+        .and_then(|_| child.launch(&described, &name, None));
     if let Err(error) = started {
         let _ = child.workload.kill();
         return Err(error);
     }
     timeline.mark(Clock::WorkloadExec);
-    Ok(Exec { id: id.clone(), child, timeline, exit: None })
+    if let Some(terminal) = &terminal {
+        terminal.watch(child.workload.event_fd()).map_err(wall(STEP))?;
+    }
+    Ok(Exec { id: id.clone(), child, terminal, timeline, exit: None })
+}
+
+/// The terminal `process` is to have, if any, and what it gets as its streams.
+fn at_terminal(
+    process: &Process,
+    workload: &Workload,
+    stdio: Stdio,
+) -> Result<(Option<Terminal>, Stdio), ContainerError> {
+    if process.terminal() != Some(true) {
+        return Ok((None, stdio));
+    }
+    let size = TerminalSize::of_console(process);
+    let (terminal, stdin) = Terminal::open(workload.pid, size, stdio)?;
+    let copy = || stdin.try_clone().map_err(ContainerError::io("duplicate a terminal"));
+    let (stdout, stderr) = (copy()?, copy()?);
+    Ok((Some(terminal), Stdio { stdin, stdout, stderr }))
 }
 
 /// `process` with what it leaves open filled in from the container's own.
@@ -157,8 +183,8 @@ impl Sandbox for Exec {
         Err(unsupported("pausing a single process"))
     }
 
-    fn resize(&mut self, _size: TerminalSize) -> Result<(), Error> {
-        Err(unsupported("a terminal"))
+    fn resize(&mut self, size: TerminalSize) -> Result<(), Error> {
+        terminal::resize(self.terminal.as_ref(), size)
     }
 
     fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {
@@ -166,12 +192,15 @@ impl Sandbox for Exec {
     }
 
     fn event_fd(&self) -> BorrowedFd<'_> {
-        self.child.workload.event_fd()
+        match &self.terminal {
+            Some(terminal) => terminal.event_fd(),
+            None => self.child.workload.event_fd(),
+        }
     }
 
     fn wait(&mut self, timeout: Option<Duration>) -> Result<Option<Exit>, Error> {
-        let status =
-            self.child.workload.wait(timeout).map_err(wall("waiting for the process"))?;
+        let status = terminal::wait(self.terminal.as_mut(), &mut self.child.workload, timeout)
+            .map_err(wall("waiting for the process"))?;
         let Some(status) = status else { return Ok(None) };
         self.timeline.mark(Clock::ExitObserved);
         self.exit = Some(Exit { status, oom_killed: false });

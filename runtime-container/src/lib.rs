@@ -56,6 +56,7 @@ pub mod seccomp;
 mod spawn;
 mod step;
 mod sys;
+mod terminal;
 mod workload;
 
 pub use cgroup::CgroupError;

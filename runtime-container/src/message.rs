@@ -99,28 +99,24 @@ impl Message {
 }
 
 impl Order {
-    /// Sends it.
-    pub(crate) fn send(self, socket: RawFd) -> Result<(), Errno> {
+    /// Sends it, and a copy of `terminal`.
+    pub(crate) fn send(self, socket: RawFd, terminal: Option<RawFd>) -> Result<(), Errno> {
         let byte = match self {
             Self::Mapped => b'm',
             Self::Start => b's',
         };
-        sys::send(socket, &[byte]).map(drop)
+        sys::send_with(socket, &[byte], terminal.as_slice())
     }
 
-    /// Waits for one; only raw system calls.
-    pub(crate) fn receive(socket: RawFd) -> Result<Self, Errno> {
+    /// Waits for one; only raw system calls. With the order to start may come a terminal
+    /// to be used as the standard streams.
+    pub(crate) fn receive(socket: RawFd) -> Result<(Self, Option<RawFd>), Errno> {
         let mut byte = [0];
-        loop {
-            match sys::read(socket, &mut byte) {
-                Err(Errno(libc::EINTR)) => {}
-                Err(errno) => return Err(errno),
-                Ok(_) => break,
-            }
-        }
+        let (_, [fd, ..]) = sys::receive_with(socket, &mut byte)?;
+        let terminal = (fd >= 0).then_some(fd);
         match byte[0] {
-            b'm' => Ok(Self::Mapped),
-            b's' => Ok(Self::Start),
+            b'm' => Ok((Self::Mapped, terminal)),
+            b's' => Ok((Self::Start, terminal)),
             // Zero: the parent's end was closed.
             _ => Err(Errno(libc::EPIPE)),
         }
@@ -217,8 +213,11 @@ mod tests {
     fn a_closed_end_is_the_end_of_the_conversation() {
         use std::os::fd::AsRawFd;
         let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().unwrap();
-        Order::Start.send(ours.as_raw_fd()).unwrap();
-        assert_eq!(Order::receive(theirs.as_raw_fd()), Ok(Order::Start));
+        Order::Start.send(ours.as_raw_fd(), None).unwrap();
+        assert_eq!(Order::receive(theirs.as_raw_fd()), Ok((Order::Start, None)));
+        Order::Start.send(ours.as_raw_fd(), Some(ours.as_raw_fd())).unwrap();
+        let (order, terminal) = Order::receive(theirs.as_raw_fd()).unwrap();
+        assert_eq!((order, terminal.is_some()), (Order::Start, true));
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         drop(theirs);
         assert_eq!(Message::receive(ours.as_raw_fd()), Ok(None));

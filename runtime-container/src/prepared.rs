@@ -55,6 +55,7 @@ pub(crate) fn prepare(root: &Path, request: &Prepare<'_>) -> Result<(), Error> {
         attached: false,
         init: false,
         files: &[],
+        is_first: true,
     };
     let mut plan = Plan::part(bundle, setting, Part::Ahead).map_err(wall(PREPARING))?;
     let cgroup = find_cgroup(spec, id).map_err(wall(PREPARING))?;
@@ -173,9 +174,10 @@ pub(crate) fn complete(
     inherit::give(pid, spec.process().as_ref())
         .map_err(ContainerError::io("give the container what its creator has"))
         .map_err(wall(COMPLETING))?;
-    brief::send(&conversation, &brief, &request.stdio).map_err(wall(COMPLETING))?;
+    let stdio = container.keep_for_terminal(spec, request.stdio).map_err(wall(COMPLETING))?;
+    brief::send(&conversation, &brief, &stdio).map_err(wall(COMPLETING))?;
     // Only the workload holds its streams from here on.
-    drop(request.stdio);
+    drop(stdio);
     container.adopt(Child::taken(Workload::kept(pid, process, call), conversation));
     // While the child sets itself up.
     container.state().write_config(spec)?;

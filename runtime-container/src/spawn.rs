@@ -32,7 +32,8 @@ pub(crate) struct Recipe<'a> {
 impl<'a> Recipe<'a> {
     /// The first process of a container, as `plan` says.
     pub(crate) fn first(plan: &'a Plan, init: bool, entry: Option<&'a Entry>) -> Self {
-        let then = Then::Launch(Launch { steps: &plan.launch, command: &plan.command, init });
+        let (steps, command, terminal) = (&plan.launch, &plan.command, plan.terminal);
+        let then = Then::Launch(Launch { steps, command, init, terminal });
         let clone_flags = plan.namespaces.clone_flags;
         Self { clone_flags, setup: &plan.setup, then, entry }
     }
@@ -203,7 +204,7 @@ impl Child {
         }
         write("gid_map", &table(&mappings.gids))?;
         Order::Mapped
-            .send(self.socket()?)
+            .send(self.socket()?, None)
             .map_err(|errno| ContainerError::io("talk to the container")(errno.into()))
     }
 
@@ -214,13 +215,20 @@ impl Child {
     }
 
     /// Orders the child to become the workload and waits until it has. `launch`
-    /// describes its steps, `command` what it executes. False when there is no
-    /// child waiting for the order.
-    pub(crate) fn launch(&mut self, launch: &[String], command: &str) -> Result<bool, Error> {
+    /// describes its steps, `command` what it executes; `terminal` takes the place of
+    /// its streams. False when there is no child waiting for the order.
+    pub(crate) fn launch(
+        &mut self,
+        launch: &[String],
+        command: &str,
+        terminal: Option<OwnedFd>,
+    ) -> Result<bool, Error> {
         const STEP: &str = "starting the workload";
         let Some(sync) = self.sync.take() else { return Ok(false) };
         // A child that is gone already shows as the end of the conversation.
-        let _ = Order::Start.send(sync.as_raw_fd());
+        let _ = Order::Start.send(sync.as_raw_fd(), terminal.as_ref().map(AsRawFd::as_raw_fd));
+        // Only the workload has it from here on.
+        drop(terminal);
         let answer = Message::receive(sync.as_raw_fd()).map_err(|errno| {
             wall(STEP)(ContainerError::io("talk to the container")(errno.into()))
         })?;

@@ -68,6 +68,9 @@ pub(crate) enum Step<'a> {
     LoopbackUp,
     /// Set a resource limit.
     Limit { resource: u32, name: &'static str, soft: u64, hard: u64 },
+    /// Give the terminal that is standard input to its user, and show it as the
+    /// container's console.
+    Terminal { uid: u32, is_console: bool },
     /// Start a session, with standard input as its terminal if `terminal`.
     Session { terminal: bool },
     /// Be killed when the creator dies.
@@ -172,6 +175,7 @@ impl fmt::Display for Step<'_> {
             Self::Domainname(_) => f.write_str("setting the domain name"),
             Self::LoopbackUp => f.write_str("bringing the loopback interface up"),
             Self::Limit { name, .. } => write!(f, "setting the limit {name}"),
+            Self::Terminal { .. } => f.write_str("setting up the terminal"),
             Self::Session { terminal: false } => f.write_str("starting a session"),
             Self::Session { terminal: true } => f.write_str("taking the terminal"),
             Self::DieWithParent => f.write_str("tying the container to its creator"),

@@ -14,7 +14,7 @@ use oci_spec::runtime::{LinuxResources, Process};
 
 use crate::error::{session_error, wall};
 use crate::monitor::config::files;
-use crate::session::{Session, SessionError, Wake, command_of, connect, convert};
+use crate::session::{self, Session, SessionError, Wake, command_of, connect, convert};
 
 /// How long the guest may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -85,8 +85,8 @@ impl Sandbox for Exec {
         Err(Self::unsupported("pausing a single process"))
     }
 
-    fn resize(&mut self, _size: TerminalSize) -> Result<(), Error> {
-        Err(Self::unsupported("a terminal"))
+    fn resize(&mut self, size: TerminalSize) -> Result<(), Error> {
+        session::resize(&self.id, Some(&mut self.session), size)
     }
 
     fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {

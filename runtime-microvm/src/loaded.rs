@@ -93,7 +93,7 @@ impl Sandbox for LoadedMicroVm {
     }
 
     fn resize(&mut self, _size: TerminalSize) -> Result<(), Error> {
-        Err(unsupported("a terminal"))
+        Err(unsupported("resizing the terminal of another process"))
     }
 
     fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {

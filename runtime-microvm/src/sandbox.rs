@@ -23,7 +23,7 @@ use crate::calling::{self, Call};
 use crate::error::{MicroVmError, io_error, session_error, wall};
 use crate::exec::Exec;
 use crate::monitor_process::{MachineEnd, MonitorProcess};
-use crate::session::{Session, SessionError, State, Wake, command_of, fresh};
+use crate::session::{self, Session, SessionError, State, Wake, command_of, fresh};
 use crate::snapshot::Snapshot;
 use crate::timeline::SharedTimeline;
 
@@ -255,8 +255,9 @@ impl Sandbox for MicroVm {
         asking::unpause(&self.dir, &mut self.record)
     }
 
-    fn resize(&mut self, _size: TerminalSize) -> Result<(), Error> {
-        Err(unsupported("a terminal"))
+    fn resize(&mut self, size: TerminalSize) -> Result<(), Error> {
+        let (id, ended) = (&self.record.id, self.exit.is_some());
+        session::resize(id, self.session.as_mut().filter(|_| !ended), size)
     }
 
     fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {

@@ -25,6 +25,8 @@ impl Signal {
     pub const KILL: Self = Self(libc::SIGKILL);
     /// `SIGTERM`
     pub const TERM: Self = Self(libc::SIGTERM);
+    /// `SIGWINCH`
+    pub const WINCH: Self = Self(libc::SIGWINCH);
 
     /// The highest signal number on x86-64 (`_NSIG`, asm/signal.h).
     pub const MAX: i32 = 64;

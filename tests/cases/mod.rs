@@ -22,6 +22,7 @@ mod reports;
 mod scorecard;
 mod snapshots;
 mod stats;
+mod terminal;
 mod tree;
 mod workload;
 
@@ -141,6 +142,12 @@ pub fn all() -> Vec<Case> {
             policies_start_again,
             health_is_checked_inside,
         }
+        BOTH: terminal {
+            a_shell_at_a_terminal_is_one,
+            a_terminal_below_an_init_and_for_another_user,
+            what_is_shown_needs_none,
+        }
+        CONTAINER: terminal { what_is_typed_needs_a_terminal }
         BOTH: stats { a_running_sandbox_is_accounted_for }
         MICROVM: applications {
             an_application_goes_on_in_runs_like_its_own,

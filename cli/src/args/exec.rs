@@ -4,15 +4,15 @@ use bulkhead_image::spec::FurtherOptions;
 use clap::Args;
 
 use super::run::environment;
+use super::terminal::TerminalArgs;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit codes: those of the command (128+n when signal n killed it); 1 when it could not be run in the
 sandbox, 126 when it cannot be executed, 127 when it is not found, as docker has them.")]
 pub struct ExecArgs {
-    /// Pass standard input on; without, the command finds its end at once
-    #[arg(long, short = 'i')]
-    pub interactive: bool,
+    #[command(flatten)]
+    pub terminal: TerminalArgs,
     /// Set an environment variable; without a value, pass the caller's on
     #[arg(long, short = 'e', value_name = "NAME[=VALUE]")]
     pub env: Vec<String>,
@@ -37,7 +37,7 @@ impl ExecArgs {
             env: self.env.iter().filter_map(|variable| environment(variable)).collect(),
             working_dir: self.workdir.clone(),
             user: self.user.clone(),
-            terminal: false,
+            terminal: self.terminal.tty,
         }
     }
 }

@@ -10,6 +10,7 @@ mod pool;
 mod registry;
 mod run;
 mod snapshot;
+mod terminal;
 mod values;
 mod volume;
 
@@ -33,6 +34,7 @@ pub use self::run::{PrivilegeArgs, RootDiskChoice, RunArgs, WallChoice};
 pub use self::snapshot::{
     ApplicationArgs, MachineArgs, ReadyArgs, ReadyChoice, SnapshotVerb, TemplateVerb,
 };
+pub use self::terminal::TerminalArgs;
 use self::values::{memory, percent};
 pub use self::volume::{CreateVolumeArgs, MountArgs, VolumeVerb};
 
@@ -430,7 +432,8 @@ mod tests {
     #[test]
     fn a_run_is_read_the_same_without_the_other_verbs() {
         RunAlone::command().debug_assert();
-        let line = ["bulkhead", "run", "--root", "/r", "-m", "64m", "img", "sh", "-c", "--"];
+        let line =
+            ["bulkhead", "run", "-it", "--root", "/r", "-m", "64m", "img", "sh", "-c", "--"];
         let Cli { global, verb } = Cli::try_parse_from(line).unwrap();
         let Verb::Run(run) = verb else { panic!("not run") };
         let RunAlone { global: again, verb: OnlyRun::Run(alone) } =
@@ -442,7 +445,7 @@ mod tests {
     fn an_exec_is_read_the_same_without_the_other_verbs() {
         ExecAlone::command().debug_assert();
         let line =
-            ["bulkhead", "exec", "-i", "--root", "/r", "-u", "1", "box", "sh", "-c", "-i"];
+            ["bulkhead", "exec", "-it", "--root", "/r", "-u", "1", "box", "sh", "-c", "-i"];
         let Cli { global, verb } = Cli::try_parse_from(line).unwrap();
         let Verb::Exec(exec) = verb else { panic!("not exec") };
         let ExecAlone { global: again, verb: OnlyExec::Exec(alone) } =
@@ -462,7 +465,9 @@ mod tests {
 
     #[test]
     fn native_is_no_wall_for_run() {
-        assert!(Cli::try_parse_from(["bulkhead", "run", "-i", "native", "img"]).is_err());
+        assert!(
+            Cli::try_parse_from(["bulkhead", "run", "--isolation", "native", "img"]).is_err()
+        );
     }
 
     #[test]

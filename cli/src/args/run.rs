@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::advise::TrustArgs;
 use super::lifecycle::{HealthArgs, LifeArgs};
 use super::network::NetworkArgs;
+use super::terminal::TerminalArgs;
 use super::values::{cpus, duration, memory};
 use super::volume::MountArgs;
 
@@ -65,10 +66,12 @@ impl From<RestoreChoice> for Prefetch {
 #[serde(default)]
 pub struct RunArgs {
     /// The wall: container, microvm, or auto to take the one `bulkhead advise` would
-    #[arg(long, short = 'i', default_value = "container", value_parser = wall, value_name = "WALL")]
+    #[arg(long, default_value = "container", value_parser = wall, value_name = "WALL")]
     pub isolation: WallChoice,
     #[command(flatten)]
     pub trust: TrustArgs,
+    #[command(flatten)]
+    pub terminal: TerminalArgs,
     #[command(flatten)]
     pub process: ProcessArgs,
     /// Host name inside [default: the sandbox's name]

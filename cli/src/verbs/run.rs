@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant as Deadline};
 
 use bulkhead_instances::{InstanceId, RestartPolicy, generated};
-use bulkhead_runtime::{Clock, Exit, Instant, Isolation, Sandbox, Signal, Stdio, Timeline};
+use bulkhead_runtime::{Clock, Exit, Instant, Isolation, Sandbox, Signal, Timeline};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::args::RunArgs;
@@ -15,6 +15,7 @@ use crate::failure::{Failure, code};
 use crate::instance;
 use crate::launch::{self, Asked, Launched};
 use crate::signals::Signals;
+use crate::terminal::{self, Screen};
 use crate::verbs::lifecycle;
 use crate::verbs::pool::Filling;
 
@@ -26,13 +27,15 @@ pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<Exit
         return lifecycle::run_detached(context, args);
     }
     only_in_the_background(args)?;
+    terminal::check(args.terminal)?;
     let mut signals = Signals::forwarded()?;
     let deadline = args.timeout.map(|limit| Deadline::now() + limit);
     let isolation = launch::wall(context, args)?;
     if let Some(name) = &args.name {
         context.instances().expect_free(name.as_str())?;
     }
-    let stdio = Stdio::inherit()?;
+    // Who asks for a terminal says with it whether anybody types.
+    let stdio = terminal::stdio(args.terminal.interactive || !args.terminal.tty)?;
     let asked = Asked { id: args.name.as_ref(), otherwise: None, stdio, requested };
     let mut launched = launch::create(context, args, isolation, asked)?;
     note(context, args, isolation, &launched)?;
@@ -40,7 +43,8 @@ pub fn run(context: &Context, args: &RunArgs, requested: Instant) -> Result<Exit
         if let Some(count) = args.warm_pool {
             top_up(context, args, &launched, count);
         }
-        supervise(&mut *launched.sandbox, &mut signals, deadline)
+        let screen = Screen::enter(args.terminal)?;
+        supervise(&mut *launched.sandbox, &mut signals, deadline, screen.as_ref())
     });
     let released = launched.delete();
     if let Some(path) = &args.timeline {
@@ -117,6 +121,7 @@ pub fn supervise(
     sandbox: &mut dyn Sandbox,
     signals: &mut Signals,
     deadline: Option<Deadline>,
+    screen: Option<&Screen>,
 ) -> Result<End, Failure> {
     let mut requests = 0;
     loop {
@@ -129,6 +134,10 @@ pub fn supervise(
         }
         await_event(sandbox, signals, left)?;
         while let Some(signal) = signals.next()? {
+            if signal == Signal::WINCH {
+                screen.inspect(|screen| screen.resize(sandbox));
+                continue;
+            }
             requests += u32::from(matches!(signal, Signal::INT | Signal::TERM));
             let signal = if requests >= PATIENCE { Signal::KILL } else { signal };
             match sandbox.signal(signal) {

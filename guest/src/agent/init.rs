@@ -9,9 +9,13 @@ use core::ffi::{c_int, c_void};
 use super::sandbox;
 use super::spawn::{self, Plan, Stack, failed};
 use super::sys::{self, Clone, Fd};
+use super::terminal::Ends;
 use crate::protocol::{Failure, Step};
 
-/// Longest report: a postcard `Result<(), Failure>` is some bytes.
+/// What the init says: the terminal that it has made, and whether its child runs.
+type Report = (Option<(c_int, c_int)>, Result<(), Failure>);
+
+/// Longest report in postcard.
 const REPORT_MAX: usize = 32;
 
 /// All signals blocked.
@@ -26,19 +30,31 @@ struct Init<'a, 'b> {
 pub fn spawn(plan: &mut Plan<'_>) -> Result<Clone, Failure> {
     let (outcome, report) = sys::pipe().map_err(failed(Step::Streams))?;
     let mut stack = Stack::new();
+    let shared = plan.shared();
     let mut argument = Init { plan, report: &report };
     // SAFETY: without CLONE_VM the child works on its own copy of everything.
-    let child =
-        unsafe { sys::clone_onto(0, stack.top(), init, (&raw mut argument).cast::<c_void>()) };
+    let child = unsafe {
+        sys::clone_onto(shared, stack.top(), init, (&raw mut argument).cast::<c_void>())
+    };
     let child = child.map_err(failed(Step::Clone))?;
+    // What is shared is the child's until it says that it is done, or ends.
+    let mut news = [&outcome, &child.pidfd].map(|fd| libc::pollfd {
+        fd: fd.raw(),
+        events: libc::POLLIN,
+        revents: 0,
+    });
+    sys::poll(&mut news, -1).map_err(failed(Step::Clone))?;
     drop(report);
     let mut bytes = [0; REPORT_MAX];
     let len = sys::read_slice(&outcome, &mut bytes).map_err(failed(Step::Clone))?;
-    match postcard::from_bytes(&bytes[..len]) {
-        Ok(Ok(())) => Ok(child),
-        Ok(Err(failure)) => {
-            let _ = sys::wait(child.pid, 0);
-            Err(failure)
+    match postcard::from_bytes::<Report>(&bytes[..len]) {
+        Ok((terminal, outcome)) => {
+            plan.terminal = terminal.map(|(master, slave)| Ends { master, slave });
+            if let Err(failure) = outcome {
+                let _ = sys::wait(child.pid, 0);
+                return Err(failure);
+            }
+            Ok(child)
         }
         // It was killed before it could report.
         Err(_) => {
@@ -53,7 +69,9 @@ extern "C" fn init(argument: *mut c_void) -> ! {
     let Init { plan, report } = unsafe { &mut *argument.cast::<Init<'_, '_>>() };
     let outcome = start(plan);
     let mut bytes = [0; REPORT_MAX];
-    if let Ok(text) = postcard::to_slice(&outcome.as_ref().map(drop), &mut bytes) {
+    let terminal = plan.terminal.map(|ends| (ends.master, ends.slave));
+    let said: Report = (terminal, outcome.as_ref().map(drop).map_err(|failure| *failure));
+    if let Ok(text) = postcard::to_slice(&said, &mut bytes) {
         let _ = sys::write(report, text);
     }
     let Ok(child) = outcome else { sys::exit(1) };
@@ -71,6 +89,7 @@ fn start(plan: &mut Plan<'_>) -> Result<Clone, Failure> {
     if let Some(sandbox) = &plan.start.sandbox {
         sandbox::build(sandbox, &plan.start.process)?;
     }
+    plan.make_terminal()?;
     plan.below_init = true;
     spawn::vfork_exec(plan)
 }

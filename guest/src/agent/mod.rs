@@ -26,6 +26,7 @@ mod session;
 mod spawn;
 mod streams;
 mod sys;
+mod terminal;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use super::hold::{self, Scope, Waiting};
 use super::network;
 use super::oom;
 use super::sandbox;
-use super::spawn::{self, Streams, failed};
+use super::spawn::{self, Spawned, Streams, failed};
 use super::streams::{Outbox, OutputPipe, StdinPipe};
 use super::sys::{self, Clone, Errno, Fd};
 use crate::protocol::{
@@ -62,6 +62,8 @@ struct Running {
     stdin: StdinPipe,
     stdout: OutputPipe,
     stderr: OutputPipe,
+    /// Our end of its terminal, if it has one.
+    terminal: Option<Fd>,
     /// How it ended, until that has been reported behind its last output.
     exited: Option<Exited>,
 }
@@ -303,6 +305,9 @@ fn begin(start: &Start, joinable: bool) -> Result<Running, Failure> {
     if let Some(network) = &start.network {
         network::set_up(network)?;
     }
+    if start.process.terminal.is_some() {
+        return begin_at_terminal(start);
+    }
     let pipe = || sys::pipe().map_err(failed(Step::Streams));
     let (stdin, stdin_ours) = match start.process.stdin.then(pipe).transpose()? {
         Some((theirs, ours)) => (Some(theirs), Some(ours)),
@@ -314,8 +319,26 @@ fn begin(start: &Start, joinable: bool) -> Result<Running, Failure> {
     let stdin = StdinPipe::new(stdin_ours).map_err(failed(Step::Streams))?;
     let stdout = OutputPipe::new(Output::Stdout, stdout_ours).map_err(failed(Step::Streams))?;
     let stderr = OutputPipe::new(Output::Stderr, stderr_ours).map_err(failed(Step::Streams))?;
-    let child = spawn::spawn(start, &streams)?;
-    Ok(Running { child, stdin, stdout, stderr, exited: None })
+    let Spawned { child, terminal } = spawn::spawn(start, Some(&streams))?;
+    Ok(Running { child, stdin, stdout, stderr, terminal, exited: None })
+}
+
+/// Starts a process at a terminal. What it shows is the standard output.
+fn begin_at_terminal(start: &Start) -> Result<Running, Failure> {
+    let Spawned { child, terminal } = spawn::spawn(start, None)?;
+    let duplicate = || terminal.as_ref().map(sys::duplicate).transpose();
+    let streams = || -> sys::Result<_> {
+        let typed = if start.process.stdin { duplicate()? } else { None };
+        let shown = duplicate()?.ok_or(Errno::INVAL)?;
+        Ok((StdinPipe::new(typed)?, OutputPipe::new(Output::Stdout, shown)?))
+    };
+    let (stdin, stdout) = streams().map_err(|errno| {
+        let _ = sys::kill(child.pid, libc::SIGKILL);
+        let _ = sys::wait(child.pid, 0);
+        failed(Step::Terminal)(errno)
+    })?;
+    let stderr = OutputPipe::closed(Output::Stderr);
+    Ok(Running { child, stdin, stdout, stderr, terminal, exited: None })
 }
 
 impl Running {
@@ -330,6 +353,11 @@ impl Running {
             FromHost::Credit(credit) => {
                 let output = credit.output.ok_or(ProtocolError::Unexpected(Kind::Credit))?;
                 self.output(output).grant(credit.bytes);
+            }
+            FromHost::Resize(size) => {
+                if let Some(terminal) = &self.terminal {
+                    let _ = sys::set_terminal_size(terminal, size.columns, size.rows);
+                }
             }
             FromHost::Signal(_)
             | FromHost::Hello(_)

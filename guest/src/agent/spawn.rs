@@ -6,7 +6,7 @@
 //! allocates nothing and touches nothing but its [`Plan`].
 
 use alloc::vec::Vec;
-use core::ffi::{CStr, c_char, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr;
 
 use super::credentials;
@@ -14,6 +14,7 @@ use super::init;
 use super::lookup;
 use super::sandbox;
 use super::sys::{self, Clone, Errno, Fd};
+use super::terminal::{self, Ends};
 use crate::protocol::{CStrings, Failure, Start, Step};
 
 /// Room for the child's frames; pages that are not touched cost nothing.
@@ -33,12 +34,15 @@ pub struct Streams {
 /// Everything the child needs, ready before it exists.
 pub(super) struct Plan<'a> {
     pub start: &'a Start,
-    pub streams: &'a Streams,
+    /// The ends of pipes; without, the process has a terminal.
+    pub streams: Option<&'a Streams>,
     argv: Vec<*const c_char>,
     envp: Vec<*const c_char>,
     /// Whether the parent is the minimal init, which has built the sandbox and
     /// blocks signals.
     pub below_init: bool,
+    /// The terminal, once it is made.
+    pub terminal: Option<Ends>,
     /// What went wrong; written by the child.
     failure: Option<Failure>,
 }
@@ -49,7 +53,7 @@ pub(super) fn failed(step: Step) -> impl FnOnce(Errno) -> Failure {
 }
 
 impl<'a> Plan<'a> {
-    fn new(start: &'a Start, streams: &'a Streams) -> Self {
+    fn new(start: &'a Start, streams: Option<&'a Streams>) -> Self {
         let pointers =
             |list: &CStrings| list.iter().map(CStr::as_ptr).chain([ptr::null()]).collect();
         Self {
@@ -58,9 +62,34 @@ impl<'a> Plan<'a> {
             start,
             streams,
             below_init: false,
+            terminal: None,
             failure: None,
         }
     }
+
+    /// What a child that makes the terminal shares with this process.
+    pub(super) fn shared(&self) -> c_int {
+        let makes_it = self.streams.is_none() && self.terminal.is_none();
+        if makes_it { libc::CLONE_FILES } else { 0 }
+    }
+
+    /// Makes the terminal, if there is to be one and is none, and shares nothing from
+    /// then on.
+    pub(super) fn make_terminal(&mut self) -> Result<(), Failure> {
+        let Some(size) = self.start.process.terminal.filter(|_| self.shared() != 0) else {
+            return Ok(());
+        };
+        self.terminal = Some(terminal::make(size, self.start.sandbox.is_some())?);
+        sys::unshare(libc::CLONE_FILES).map_err(failed(Step::Terminal))
+    }
+}
+
+/// A process that was started.
+#[derive(Debug)]
+pub struct Spawned {
+    pub child: Clone,
+    /// Our end of its terminal, if it has one.
+    pub terminal: Option<Fd>,
 }
 
 /// Starts what `start` asks for and returns once it has been exec'ed.
@@ -68,19 +97,28 @@ impl<'a> Plan<'a> {
 /// # Errors
 ///
 /// What the child ran into; it is gone then.
-pub fn spawn(start: &Start, streams: &Streams) -> Result<Clone, Failure> {
+pub fn spawn(start: &Start, streams: Option<&Streams>) -> Result<Spawned, Failure> {
     let mut plan = Plan::new(start, streams);
-    if start.sandbox.as_ref().is_some_and(|sandbox| sandbox.init) {
-        return init::spawn(&mut plan);
-    }
-    vfork_exec(&mut plan)
+    let child = if start.sandbox.as_ref().is_some_and(|sandbox| sandbox.init) {
+        init::spawn(&mut plan)
+    } else {
+        vfork_exec(&mut plan)
+    };
+    let terminal = plan.terminal.map(|Ends { master, slave }| {
+        // SAFETY: the child has made both in the table of descriptors it shared with us,
+        // for us to have.
+        let (master, slave) = unsafe { (Fd::from_raw(master), Fd::from_raw(slave)) };
+        drop(slave);
+        master
+    });
+    child.map(|child| Spawned { child, terminal })
 }
 
 /// Runs `plan` in a child that borrows this process's memory until its exec.
 pub(super) fn vfork_exec(plan: &mut Plan<'_>) -> Result<Clone, Failure> {
     let mut stack = Stack::new();
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | plan.shared();
     let plan: *mut Plan<'_> = plan;
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK;
     // SAFETY: the parent sleeps until the child has exec'ed or ended, so stack
     // and plan are the child's alone for that time; both outlive it.
     let child = unsafe { sys::clone_onto(flags, stack.top(), child, plan.cast()) };
@@ -106,15 +144,20 @@ extern "C" fn child(plan: *mut c_void) -> ! {
     sys::exit(1);
 }
 
-fn prepare(plan: &Plan<'_>) -> Result<(), Failure> {
+fn prepare(plan: &mut Plan<'_>) -> Result<(), Failure> {
     let process = &plan.start.process;
     if plan.below_init {
         sys::set_mask(0).map_err(failed(Step::Session))?;
     } else if let Some(sandbox) = &plan.start.sandbox {
         sandbox::build(sandbox, process)?;
     }
+    plan.make_terminal()?;
     sys::set_session().map_err(failed(Step::Session))?;
-    attach(plan.streams).map_err(failed(Step::Streams))?;
+    if let Some(ends) = plan.terminal {
+        terminal::attach(ends).map_err(failed(Step::Terminal))?;
+    } else if let Some(streams) = plan.streams {
+        attach(streams).map_err(failed(Step::Streams))?;
+    }
     credentials::apply(process)
 }
 

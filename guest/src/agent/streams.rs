@@ -96,6 +96,11 @@ impl OutputPipe {
         Ok(Self { output, pipe: Some(pipe), credit: OUTPUT_WINDOW, rest: Self::REST })
     }
 
+    /// One that has ended.
+    pub fn closed(output: Output) -> Self {
+        Self { output, pipe: None, credit: OUTPUT_WINDOW, rest: Self::REST }
+    }
+
     /// The descriptor to wait on, when bytes could be carried.
     pub fn wanted(&self, outbox: &Outbox) -> Option<&Fd> {
         self.pipe.as_ref().filter(|_| self.credit > 0 && outbox.room() > 0)
@@ -119,7 +124,9 @@ impl OutputPipe {
             Ok(0) => self.pipe = None,
             Ok(count) => self.credit -= count,
             // Nothing there.
-            Err(_) => {}
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // EIO: nobody is at the terminal any more.
+            Err(_) => self.pipe = None,
         }
     }
 

@@ -7,7 +7,9 @@ use core::fmt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, HEADER_LEN, Hold, Kind, ProtocolError, Resume, Start, VERSION};
+use super::{
+    Frame, HEADER_LEN, Hold, Kind, ProtocolError, Resume, Start, TerminalSize, VERSION,
+};
 
 /// First frame in each direction. Its layout never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +93,8 @@ pub enum Step {
     Streams,
     /// Making the process.
     Clone,
+    /// Making the terminal.
+    Terminal,
     /// Making it the leader of a session.
     Session,
     /// Setting the host name.
@@ -177,6 +181,8 @@ pub enum FromHost<'a> {
     Refresh(Box<Resume>),
     /// Stop everything, as soon as the process is ready.
     Hold(Hold),
+    /// The terminal is of another size.
+    Resize(TerminalSize),
 }
 
 impl<'a> FromHost<'a> {
@@ -196,6 +202,7 @@ impl<'a> FromHost<'a> {
             Kind::Credit => Self::Credit(structured(frame)?),
             Kind::Refresh => Self::Refresh(Box::new(structured(frame)?)),
             Kind::Hold => Self::Hold(structured(frame)?),
+            Kind::Resize => Self::Resize(structured(frame)?),
             kind => return Err(ProtocolError::Unexpected(kind)),
         })
     }
@@ -314,6 +321,7 @@ impl fmt::Display for Step {
             Self::Continue => "letting the processes go on",
             Self::Streams => "making the pipes of the standard streams",
             Self::Clone => "making the process",
+            Self::Terminal => "making the terminal",
             Self::Session => "starting a session",
             Self::Hostname => "setting the host name",
             Self::Mount(_) => "mounting",
@@ -414,7 +422,7 @@ mod tests {
 
         #[test]
         fn garbage_in_a_frame_does_not_panic(
-            kind in 1_u8..=15,
+            kind in 1_u8..=16,
             payload in vec(any::<u8>(), 0..200),
         ) {
             let kind = Kind::from_wire(kind).unwrap();

@@ -8,7 +8,8 @@
 //! Hello, Start, Stdin*, StdinEof →
 //!                                 ← Hello, Started | Failed
 //!                                 ← Stdout*, Stderr*
-//! Credit, Signal, CloseOutput    →
+//! Credit, Signal, CloseOutput,   →
+//! Resize
 //!                                 ← Credit
 //!                                 ← Exited
 //! closes the connection
@@ -46,7 +47,7 @@ pub use message::{
 };
 pub use spec::{
     Capabilities, Device, Fresh, Hold, Mount, Network, PlacedFile, Process, Resume, Rlimit,
-    Sandbox, Start,
+    Sandbox, Start, TerminalSize,
 };
 
 use core::ffi::CStr;
@@ -127,10 +128,12 @@ pub enum Kind {
     Hold = 14,
     /// Guest: they are stopped.
     Held = 15,
+    /// Host: the terminal is of another size.
+    Resize = 16,
 }
 
 impl Kind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Hello,
         Self::Start,
         Self::Stdin,
@@ -146,6 +149,7 @@ impl Kind {
         Self::Refresh,
         Self::Hold,
         Self::Held,
+        Self::Resize,
     ];
 
     fn from_wire(byte: u8) -> Option<Self> {

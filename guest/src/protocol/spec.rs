@@ -111,8 +111,20 @@ pub struct Process {
     pub no_new_privileges: bool,
     /// Value for `/proc/self/oom_score_adj`.
     pub oom_score_adj: Option<i32>,
-    /// Whether stdin carries data; `/dev/null` otherwise.
+    /// Whether stdin carries data; `/dev/null` otherwise, or a terminal at which nobody
+    /// types.
     pub stdin: bool,
+    /// The streams are a terminal of this size. What it shows comes as standard output.
+    pub terminal: Option<TerminalSize>,
+}
+
+/// How much a terminal shows, and payload of [`super::Kind::Resize`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSize {
+    /// Characters in a line.
+    pub columns: u16,
+    /// Lines.
+    pub rows: u16,
 }
 
 /// A resource limit, as `prlimit(2)` takes it.

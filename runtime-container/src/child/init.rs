@@ -13,7 +13,7 @@ const ALL: u64 = u64::MAX;
 
 /// Forks; returns in the child, which goes on to exec the workload, and stays
 /// in the parent until the workload has ended.
-pub(super) fn fork_and_stay(sync: RawFd) {
+pub(super) fn fork_and_stay(sync: RawFd, terminal: bool) {
     // Before the fork, so that no signal meant for the workload is lost.
     let _ = sys::block_signals(ALL);
     // SAFETY: the child goes on making raw system calls only.
@@ -21,7 +21,7 @@ pub(super) fn fork_and_stay(sync: RawFd) {
         Ok(0) => {
             let _ = sys::block_signals(0);
             // A session of its own, as a workload that is PID 1 itself has.
-            let _ = sys::setsid();
+            let _ = super::process::start_session(terminal);
         }
         Ok(child) => {
             // The conversation ends with the workload's exec, its streams with the

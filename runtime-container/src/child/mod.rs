@@ -64,6 +64,8 @@ pub(crate) struct Launch<'a> {
     pub command: &'a Command,
     /// Be PID 1 beside the workload, which is its child.
     pub init: bool,
+    /// The workload has a terminal.
+    pub terminal: bool,
 }
 
 /// What is executed, ready for the kernel.
@@ -144,10 +146,11 @@ pub(crate) fn run(script: &Script<'_>) -> ! {
     }
     match script.then {
         Then::Wait => parked::wait(script),
-        Then::Launch(Launch { steps, command, init }) => {
-            await_start(sync, progress.rootfs_ready);
+        Then::Launch(Launch { steps, command, init, terminal }) => {
+            let given = await_start(sync, progress.rootfs_ready);
+            let stdio = given.unwrap_or(script.stdio);
             let steps = steps.iter().map(|step| Ok(Cow::Borrowed(step)));
-            launch(sync, script.stdio, steps, init);
+            launch(sync, stdio, steps, init.then_some(terminal));
             let candidates = command.candidates.iter().map(CString::as_c_str);
             let (argv, envp) = (command.argv.as_ptr(), command.envp.as_ptr());
             // SAFETY: both are null-terminated arrays of terminated strings.
@@ -166,21 +169,24 @@ fn say_ready(sync: RawFd, rootfs_ready: Option<Instant>) {
     }
 }
 
-/// Says that all is ready and waits for the order to start.
-fn await_start(sync: RawFd, rootfs_ready: Option<Instant>) {
+/// Says that all is ready and waits for the order to start; the streams that came with
+/// it.
+fn await_start(sync: RawFd, rootfs_ready: Option<Instant>) -> Option<[RawFd; 3]> {
     say_ready(sync, rootfs_ready);
-    if Order::receive(sync) != Ok(Order::Start) {
+    match Order::receive(sync) {
+        Ok((Order::Start, terminal)) => terminal.map(|fd| [fd; 3]),
         // The creator is gone or has changed its mind.
-        sys::exit(SETUP_FAILED);
+        _ => sys::exit(SETUP_FAILED),
     }
 }
 
-/// Takes the last steps; what remains is to execute the command.
+/// Takes the last steps; what remains is to execute the command. With `init`, that is
+/// left to a child, which has a terminal or not.
 fn launch<'s, 'd: 's>(
     sync: RawFd,
     stdio: [RawFd; 3],
     steps: impl Iterator<Item = Result<Cow<'s, Step<'d>>, Errno>>,
-    init: bool,
+    init: Option<bool>,
 ) {
     if let Err(errno) = process::adopt_stdio(stdio) {
         fail(sync, &Message::ExecFailed { errno: errno.0 });
@@ -188,8 +194,8 @@ fn launch<'s, 'd: 's>(
     if let Err((step, errno)) = take(sync, steps) {
         fail(sync, &Message::LaunchFailed { step, errno: errno.0 });
     }
-    if init {
-        init::fork_and_stay(sync);
+    if let Some(terminal) = init {
+        init::fork_and_stay(sync, terminal);
     }
 }
 
@@ -230,6 +236,7 @@ fn perform<'a>(step: &'a Step<'_>, progress: &mut Progress<'a>) -> Result<(), Er
             let limit = libc::rlimit { rlim_cur: *soft, rlim_max: *hard };
             sys::setrlimit(*resource, &limit)
         }
+        Step::Terminal { uid, is_console } => mounts::own_terminal(*uid, *is_console),
         Step::Session { terminal } => process::start_session(*terminal),
         Step::DieWithParent => process::die_with_parent(),
         Step::Bounding(keep) => process::limit_bounding(*keep),

@@ -203,3 +203,16 @@ fn read_only(path: &CStr) -> Result<(), Errno> {
     let attributes = MountAttr { set: libc::ST_RDONLY, ..MountAttr::default() };
     sys::mount_setattr(libc::AT_FDCWD, path, true, &attributes)
 }
+
+/// Gives the terminal that is standard input to its user; that of a container's first
+/// process is the container's console as well (runtime-spec, "Default Devices").
+pub(super) fn own_terminal(uid: u32, is_console: bool) -> Result<(), Errno> {
+    sys::own(0, uid)?;
+    if !is_console {
+        return Ok(());
+    }
+    let mount = sys::clone_mount_of(0)?;
+    let attached = creating(c"/dev/console", true, || sys::move_mount(mount, c"/dev/console"));
+    sys::close(mount);
+    attached
+}

@@ -21,10 +21,10 @@ pub(super) fn wait(script: &Script<'_>) -> ! {
     // An end of the conversation is the end of the keeper.
     let Ok((words, stdio)) = brief::receive(sync) else { sys::exit(SETUP_FAILED) };
     let Some(brief) = Brief::read(words) else { malformed(sync) };
-    match super::take(sync, brief.setup.map(|step| step.map(Cow::Owned))) {
-        Ok(rootfs_ready) => super::await_start(sync, rootfs_ready),
+    let stdio = match super::take(sync, brief.setup.map(|step| step.map(Cow::Owned))) {
+        Ok(rootfs_ready) => super::await_start(sync, rootfs_ready).unwrap_or(stdio),
         Err((step, Errno(errno))) => super::fail(sync, &Message::SetupFailed { step, errno }),
-    }
+    };
     let (Ok(argv), Ok(envp)) = (pointers(brief.argv), pointers(brief.envp)) else {
         malformed(sync)
     };

@@ -26,7 +26,7 @@ pub(super) fn reset_signals() {
 }
 
 pub(super) fn await_mappings(sync: RawFd) -> Result<(), Errno> {
-    if Order::receive(sync)? != Order::Mapped {
+    if Order::receive(sync)?.0 != Order::Mapped {
         return Err(Errno(libc::EPROTO));
     }
     sys::setresgid(0)?;
@@ -60,9 +60,11 @@ pub(super) fn loopback_up() -> Result<(), Errno> {
 pub(super) fn start_session(terminal: bool) -> Result<(), Errno> {
     // EPERM: a process group leader already, as PID 1 of a namespace never is.
     sys::setsid()?;
-    if !terminal {
-        return Ok(());
-    }
+    if terminal { take_terminal() } else { Ok(()) }
+}
+
+/// Makes standard input the terminal of the session.
+pub(super) fn take_terminal() -> Result<(), Errno> {
     // SAFETY: TIOCSCTTY takes a number.
     unsafe { sys::ioctl(0, libc::TIOCSCTTY, 0) }.map(drop)
 }

@@ -83,6 +83,8 @@ pub(crate) struct Plan {
     pub launch: Vec<Step>,
     /// What is executed.
     pub command: Command,
+    /// Whether that has a terminal.
+    pub terminal: bool,
     /// What the steps refer to by number.
     #[expect(dead_code, reason = "keeps the descriptors in the steps open")]
     pub held: Vec<OwnedFd>,
@@ -118,6 +120,8 @@ pub(crate) struct Setting<'a> {
     pub init: bool,
     /// Files laid over the image's.
     pub files: &'a [PlacedFile],
+    /// The process is the container's first.
+    pub is_first: bool,
 }
 
 impl<'a> Setting<'a> {
@@ -129,6 +133,7 @@ impl<'a> Setting<'a> {
             attached: request.lifetime == Lifetime::Attached,
             init: request.init,
             files: request.files,
+            is_first: true,
         }
     }
 }
@@ -167,7 +172,8 @@ impl Plan {
             }
         };
         let command = process::command(process)?;
-        Ok(Self { namespaces, mappings, setup, launch, command, held })
+        let terminal = process.terminal().unwrap_or(false);
+        Ok(Self { namespaces, mappings, setup, launch, command, terminal, held })
     }
 }
 
@@ -231,6 +237,7 @@ pub(crate) fn exec(process: &Process, spec: &Spec) -> Result<(Vec<Step>, Command
         attached: true,
         init: false,
         files: &[],
+        is_first: false,
     };
     Ok((process::launch(process, seccomp, setting)?, process::command(process)?))
 }

@@ -25,7 +25,13 @@ pub(super) fn launch(
     setting: Setting<'_>,
 ) -> Result<Vec<Step>, SpecError> {
     let mut steps = Vec::with_capacity(16);
-    steps.push(Step::Session { terminal: process.terminal().unwrap_or(false) });
+    let terminal = process.terminal().unwrap_or(false);
+    if terminal {
+        let uid = process.user().uid();
+        steps.push(Step::Terminal { uid, is_console: setting.is_first });
+    }
+    // An init leaves the terminal to its child, whose session it is to be.
+    steps.push(Step::Session { terminal: terminal && !setting.init });
     for limit in process.rlimits().iter().flatten() {
         steps.push(rlimit(limit));
     }

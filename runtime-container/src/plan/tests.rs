@@ -32,8 +32,18 @@ fn bundle(no_new_privileges: bool) -> Bundle {
 
 fn plan(bundle: &Bundle, privileged: bool) -> Plan {
     let scratch = Path::new("/run/x");
-    Plan::new(bundle, Setting { scratch, privileged, attached: true, init: false, files: &[] })
-        .unwrap()
+    Plan::new(
+        bundle,
+        Setting {
+            scratch,
+            privileged,
+            attached: true,
+            init: false,
+            files: &[],
+            is_first: true,
+        },
+    )
+    .unwrap()
 }
 
 fn position(steps: &[Step], wanted: impl Fn(&Step) -> bool) -> usize {
@@ -79,8 +89,14 @@ fn the_filter_comes_as_late_as_privileges_allow() {
 
 fn part(part: Part) -> Plan {
     let (bundle, scratch) = (bundle(true), Path::new("/run/x"));
-    let setting =
-        Setting { scratch, privileged: true, attached: true, init: false, files: &[] };
+    let setting = Setting {
+        scratch,
+        privileged: true,
+        attached: true,
+        init: false,
+        files: &[],
+        is_first: true,
+    };
     Plan::part(&bundle, setting, part).unwrap()
 }
 
@@ -126,7 +142,14 @@ fn full_rest() -> Plan {
         .build();
     process.set_rlimits(Some(vec![limit.unwrap()]));
     let scratch = Path::new("/run/x");
-    let setting = Setting { scratch, privileged: true, attached: true, init: true, files: &[] };
+    let setting = Setting {
+        scratch,
+        privileged: true,
+        attached: true,
+        init: true,
+        files: &[],
+        is_first: true,
+    };
     Plan::part(&bundle, setting, Part::Rest).unwrap()
 }
 
@@ -158,7 +181,7 @@ fn a_brief_says_what_the_plan_says() {
         same(brief.candidates, &plan.command.candidates);
         same(brief.argv, plan.command.argv.strings());
         same(brief.envp, plan.command.envp.strings());
-        assert_eq!(brief.init, init);
+        assert_eq!(brief.init, init.then_some(false));
     }
     assert!(brief::write(&part(Part::Whole), false).is_none(), "mounts are made ahead");
 }

@@ -116,6 +116,21 @@ pub(crate) fn clone_tree(path: &CStr, recursive: bool) -> Result<RawFd> {
     Ok(RawFd::try_from(fd).unwrap_or(-1))
 }
 
+/// A detached copy of the mount of the open file `fd`, with that file as its root.
+pub(crate) fn clone_mount_of(fd: RawFd) -> Result<RawFd> {
+    let flags =
+        OPEN_TREE_CLONE | libc::O_CLOEXEC.cast_unsigned() | libc::AT_EMPTY_PATH.cast_unsigned();
+    // SAFETY: an empty, terminated string.
+    let fd = unsafe { call!(SYS_open_tree, reg(fd), text(c""), bits(flags)) }?;
+    Ok(RawFd::try_from(fd).unwrap_or(-1))
+}
+
+/// Gives what `fd` is open on to user `uid`; its group stays.
+pub(crate) fn own(fd: RawFd, uid: u32) -> Result<()> {
+    // SAFETY: takes no pointers. A group of -1 leaves the group (chown(2)).
+    unsafe { call!(SYS_fchown, reg(fd), bits(uid), bits(u32::MAX)) }.map(drop)
+}
+
 /// Attaches the detached mount `fd` at `target`.
 pub(crate) fn move_mount(fd: RawFd, target: &CStr) -> Result<()> {
     let flags = bits(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS);

@@ -19,7 +19,7 @@ use crate::calling::{self, Call};
 use crate::error::{MicroVmError, io_error, session_error, wall};
 use crate::exec::Exec;
 use crate::leftovers::open;
-use crate::session::{Session, SessionError, Wake, command_of};
+use crate::session::{self, Session, SessionError, Wake, command_of};
 
 /// As our own monitor's for a kernel that is emulated, milliseconds, rounded to
 /// what a slower machine of the same kind needs.
@@ -165,8 +165,9 @@ impl Sandbox for ForeignVm {
         Err(unsupported("unpausing"))
     }
 
-    fn resize(&mut self, _size: TerminalSize) -> Result<(), Error> {
-        Err(unsupported("a terminal"))
+    fn resize(&mut self, size: TerminalSize) -> Result<(), Error> {
+        let (id, ended) = (&self.id, self.exit.is_some());
+        session::resize(id, self.session.as_mut().filter(|_| !ended), size)
     }
 
     fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {

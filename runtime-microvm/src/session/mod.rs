@@ -22,8 +22,8 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use bulkhead_guest::protocol::{
-    Decoder, FromGuest, Hello, Hold, Kind, MAX_DATA, Output, ProtocolError, Start, put,
-    put_empty, put_raw,
+    Decoder, FromGuest, Hello, Hold, Kind, MAX_DATA, Output, ProtocolError, Start,
+    TerminalSize, put, put_empty, put_raw,
 };
 use bulkhead_runtime::{Exit, Instant as HostInstant, Signal, Stdio};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -32,7 +32,7 @@ use nix::sys::epoll::EpollFlags;
 pub use connect::connect;
 pub use error::SessionError;
 pub use fresh::fresh;
-pub(crate) use process::command_of;
+pub(crate) use process::{command_of, resize};
 use readiness::{Place, Readiness};
 use streams::{Sink, Source, Taken};
 
@@ -90,6 +90,8 @@ pub struct Session {
     first_output: Option<HostInstant>,
     /// The guest has stopped the process.
     held: bool,
+    /// The process has a terminal.
+    terminal: bool,
 }
 
 impl Session {
@@ -119,6 +121,7 @@ impl Session {
             start: None,
             first_output: None,
             held: false,
+            terminal: false,
         };
         session.register()?;
         Ok(session)
@@ -140,6 +143,7 @@ impl Session {
         if !start.process.stdin {
             self.stdin.close();
         }
+        self.terminal = start.process.terminal.is_some();
         self.start = Some(start);
         self.state = State::Starting;
         self.pump()
@@ -157,6 +161,26 @@ impl Session {
         }
         let number = u8::try_from(signal.number()).unwrap_or(0);
         put(&mut self.outbox, Kind::Signal, &number).map_err(SessionError::Protocol)?;
+        self.pump()
+    }
+
+    /// Whether the process has a terminal.
+    #[must_use]
+    pub fn has_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Tells the process's terminal how much it shows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::signal`].
+    pub fn resize(&mut self, size: TerminalSize) -> Result<(), SessionError> {
+        match self.state {
+            State::Starting | State::Running => {}
+            _ => return Err(SessionError::NotRunning),
+        }
+        put(&mut self.outbox, Kind::Resize, &size).map_err(SessionError::Protocol)?;
         self.pump()
     }
 

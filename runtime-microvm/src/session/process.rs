@@ -5,8 +5,12 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
-use bulkhead_guest::protocol::{Kind, Resume, Start, put, put_empty};
-use bulkhead_runtime::{Clock, Exit, Stdio, Timeline};
+use bulkhead_guest::protocol::{Kind, Resume, Start, TerminalSize, put, put_empty};
+use bulkhead_runtime::{
+    self as seam, Clock, Error, Exit, Isolation, SandboxId, Stdio, Timeline,
+};
+
+use crate::error::session_error;
 
 use super::{Session, SessionError, State, Wake};
 
@@ -68,6 +72,21 @@ impl Session {
         }
         exit
     }
+}
+
+/// Tells the terminal of the process in `session`, if there is one, how much it shows.
+pub fn resize(
+    id: &SandboxId,
+    session: Option<&mut Session>,
+    size: seam::TerminalSize,
+) -> Result<(), Error> {
+    let session = session.ok_or_else(|| Error::NotRunning { id: id.clone() })?;
+    if !session.has_terminal() {
+        let what = "resizing a terminal that is not there";
+        return Err(Error::Unsupported { isolation: Isolation::MicroVm, what });
+    }
+    let size = TerminalSize { columns: size.columns, rows: size.rows };
+    session.resize(size).map_err(session_error(id, "", "resizing the terminal"))
 }
 
 /// The first argument of what is to be run, for error messages.

@@ -11,6 +11,7 @@ mod fs;
 mod net;
 mod process;
 mod random;
+mod terminal;
 
 use core::arch::asm;
 use core::ffi::CStr;
@@ -36,6 +37,7 @@ pub use process::{
     umask, unshare, wait, wait_signal, yield_now,
 };
 pub use random::{add_entropy, reseed};
+pub use terminal::{control_terminal, new_terminal, peer, set_terminal_size, terminal_number};
 
 /// An error number of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,9 +12,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use bulkhead_guest::protocol::{
-    CStrings, Capabilities, Device, Process, Rlimit, Sandbox, Start,
+    CStrings, Capabilities, Device, Process, Rlimit, Sandbox, Start, TerminalSize,
 };
-use bulkhead_runtime::{Bundle, BundleError};
+use bulkhead_runtime::{Bundle, BundleError, TerminalSize as TerminalSizeOfHost};
 use oci_spec::runtime::{
     Linux, LinuxCapabilities, LinuxDevice, LinuxDeviceType, LinuxPids, PosixRlimitType,
     Process as OciProcess, Root,
@@ -137,9 +137,6 @@ pub fn further(process: &OciProcess, stdin: bool) -> Result<Start, ConvertError>
 }
 
 fn process(process: &OciProcess, stdin: bool) -> Result<Process, ConvertError> {
-    if process.terminal().unwrap_or(false) {
-        return Err(ConvertError::Unsupported("a terminal".to_owned()));
-    }
     let args = process.args().as_deref().unwrap_or_default();
     if args.is_empty() {
         return Err(BundleError::NoCommand.into());
@@ -164,7 +161,13 @@ fn process(process: &OciProcess, stdin: bool) -> Result<Process, ConvertError> {
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         oom_score_adj: process.oom_score_adj(),
         stdin,
+        terminal: process.terminal().unwrap_or(false).then(|| terminal_size(process)),
     })
+}
+
+fn terminal_size(process: &OciProcess) -> TerminalSize {
+    let TerminalSizeOfHost { columns, rows } = TerminalSizeOfHost::of_console(process);
+    TerminalSize { columns, rows }
 }
 
 fn capabilities(sets: &LinuxCapabilities) -> Capabilities {

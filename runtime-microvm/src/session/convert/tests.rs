@@ -62,6 +62,7 @@ fn a_process_keeps_its_meaning() {
         no_new_privileges: true,
         oom_score_adj: Some(-5),
         stdin: true,
+        terminal: None,
     };
     assert_eq!(start.process, expected);
 }
