@@ -175,7 +175,8 @@ fn bundle(
 
 fn options(args: &RunArgs) -> RunOptions {
     let options = args.process.options(&args.command, args.limits.options());
-    let options = RunOptions { terminal: args.terminal.tty, ..options };
+    let (terminal, limits) = (args.terminal.tty, args.resources.limits());
+    let options = RunOptions { terminal, limits, ..options };
     privileges::capabilities(&args.privileges, options)
 }
 

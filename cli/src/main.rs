@@ -55,6 +55,7 @@ fn main() -> ExitCode {
             verbs::exec::run(&context, &args).map_err(failure::Failure::of_exec)
         }
         Verb::Life(verb) => verbs::lifecycle::run(&context, &verb),
+        Verb::Update(args) => verbs::update::run(&context, &args),
         Verb::Image(verb) => verbs::image::run(&context, &verb),
         Verb::Pull(args) => verbs::registry::pull(&context, &args),
         Verb::Push(args) => verbs::registry::push(&context, &args),

@@ -323,8 +323,10 @@ impl Sandbox for Container {
         terminal::resize(self.terminal.as_ref(), size)
     }
 
-    fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {
-        Err(unsupported("changing limits"))
+    fn update(&mut self, resources: &LinuxResources) -> Result<(), Error> {
+        self.running()?;
+        let cgroup = self.cgroup().ok_or_else(|| unsupported("limits without a cgroup"))?;
+        cgroup.update(resources).map_err(wall("changing the limits"))
     }
 
     fn event_fd(&self) -> BorrowedFd<'_> {

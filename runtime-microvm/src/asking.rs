@@ -1,7 +1,9 @@
 //! What any process may ask of a running microVM: its monitor answers, whoever made it.
 
-use bulkhead_runtime::{Error, Record, SandboxId, StateDir, Status};
+use bulkhead_runtime::{Error, Isolation, Record, SandboxId, StateDir, Status};
+use oci_spec::runtime::{LinuxCpu, LinuxResources};
 
+use crate::affinity;
 use crate::error::{MicroVmError, io_error, wall};
 use crate::monitor::control;
 use crate::monitor::report::{NotDone, Report};
@@ -30,6 +32,24 @@ pub fn unpause(dir: &StateDir, record: &mut Record) -> Result<(), Error> {
         note(dir, record, was)?;
     }
     done
+}
+
+/// Changes the limits of the machine whose monitor `pid` is, as far as a machine's can be
+/// changed while it runs.
+pub fn update(pid: i32, resources: &LinuxResources) -> Result<(), Error> {
+    let cpu = resources.cpu().as_ref();
+    let rate = |cpu: &LinuxCpu| cpu.quota().is_some() || cpu.period().is_some();
+    let fixed = [
+        (resources.memory().is_some(), "changing the memory of a running machine"),
+        (cpu.is_some_and(rate), "changing the processor limit of a running machine"),
+        (cpu.is_some_and(|cpu| cpu.shares().is_some()), "a share of processor time"),
+        (resources.pids().is_some(), "changing the limit of processes of a running machine"),
+        (resources.block_io().is_some(), "limits of the host's disks"),
+    ];
+    if let Some((_, what)) = fixed.into_iter().find(|(asked, _)| *asked) {
+        return Err(Error::Unsupported { isolation: Isolation::MicroVm, what });
+    }
+    affinity::confine(pid, resources).map_err(wall("changing the limits"))
 }
 
 /// Whether somebody has paused the microVM.

@@ -10,6 +10,7 @@
 #![deny(missing_docs)]
 
 mod accounting;
+mod affinity;
 pub mod application;
 mod asking;
 pub mod boot;

@@ -96,8 +96,8 @@ impl Sandbox for LoadedMicroVm {
         Err(unsupported("resizing the terminal of another process"))
     }
 
-    fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {
-        Err(unsupported("changing limits"))
+    fn update(&mut self, resources: &LinuxResources) -> Result<(), Error> {
+        asking::update(self.monitor_pid()?, resources)
     }
 
     fn event_fd(&self) -> BorrowedFd<'_> {

@@ -15,6 +15,7 @@ use bulkhead_runtime::{
     Bundle, Clock, Create, Error, Isolation, Lifetime, Prepare, Record, StateDir, Timeline,
 };
 
+use crate::affinity;
 use crate::config::{Console, StartFrom};
 use crate::error::{MicroVmError, io_error, wall};
 use crate::hosting;
@@ -183,6 +184,7 @@ pub(crate) fn complete(claim: Claim, request: Create<'_>) -> Result<MicroVm, Err
     let taken = MonitorProcess::take(dir.path(), interface.as_ref()).map_err(failed())?;
     let Taken { monitor, config, lock, listener } = taken;
     claim.take_over(&mut dir, lock)?;
+    affinity::confine_to(monitor.pid(), &bundle.spec).map_err(failed())?;
     timeline.mark(Clock::RootfsReady);
     let record = Record::creating(id, Isolation::MicroVm, lifetime);
     let record = hosting::created(record, &monitor, &config);

@@ -9,6 +9,7 @@ use bulkhead_runtime::{
     PoolKey, Prepare, Record, Runtime, Sandbox, SandboxId, StateDir, Timeline,
 };
 
+use crate::affinity;
 use crate::application::Resumption;
 use crate::config::{Console, MicroVmConfig, Prefetch, RootDisk, StartFrom};
 use crate::devices::virtio::net::Link;
@@ -131,6 +132,8 @@ impl MicroVmRuntime {
         shared.mark(Clock::RootfsReady);
         let taps: Vec<_> = interface.iter().map(|interface| interface.tap).collect();
         let monitor = MonitorProcess::start(&self.config, &config, &taps)
+            .map_err(wall("creating the microVM"))?;
+        affinity::confine_to(monitor.pid(), &bundle.spec)
             .map_err(wall("creating the microVM"))?;
         let record = Record::creating(id, Isolation::MicroVm, Lifetime::Attached);
         let record = hosting::created(record, &monitor, &config);

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bulkhead_guest::protocol::Start;
 use bulkhead_runtime::Record;
 use bulkhead_runtime::{
-    Clock, Error, Exit, HostProcess, Isolation, Role, Sandbox, SandboxId, Signal, StateDir,
-    Status, Stdio, TerminalSize, Timeline, Usage,
+    Clock, Error, Exit, HostProcess, Role, Sandbox, SandboxId, Signal, StateDir, Status, Stdio,
+    TerminalSize, Timeline, Usage,
 };
 use nix::poll::PollTimeout;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -260,8 +260,10 @@ impl Sandbox for MicroVm {
         session::resize(id, self.session.as_mut().filter(|_| !ended), size)
     }
 
-    fn update(&mut self, _resources: &LinuxResources) -> Result<(), Error> {
-        Err(unsupported("changing limits"))
+    fn update(&mut self, resources: &LinuxResources) -> Result<(), Error> {
+        let monitor = self.monitor.as_ref().filter(|_| self.exit.is_none());
+        let pid = monitor.map(MonitorProcess::pid).ok_or_else(|| self.not_running())?;
+        asking::update(pid, resources)
     }
 
     fn event_fd(&self) -> BorrowedFd<'_> {
@@ -361,8 +363,4 @@ impl Drop for MicroVm {
         // What cannot be removed is left to `gc`.
         drop(self.delete());
     }
-}
-
-fn unsupported(what: &'static str) -> Error {
-    Error::Unsupported { isolation: Isolation::MicroVm, what }
 }

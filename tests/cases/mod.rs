@@ -19,6 +19,7 @@ mod network;
 mod pool;
 mod registry;
 mod reports;
+mod resources;
 mod scorecard;
 mod snapshots;
 mod stats;
@@ -148,6 +149,12 @@ pub fn all() -> Vec<Case> {
             what_is_shown_needs_none,
         }
         CONTAINER: terminal { what_is_typed_needs_a_terminal }
+        BOTH: resources {
+            limits_of_the_process_are_seen_inside,
+            processors_are_chosen_and_changed,
+        }
+        CONTAINER: resources { limits_change_while_it_runs }
+        MICROVM: resources { what_a_machine_has_not_is_refused }
         BOTH: stats { a_running_sandbox_is_accounted_for }
         MICROVM: applications {
             an_application_goes_on_in_runs_like_its_own,

@@ -5,6 +5,7 @@ mod advise;
 mod bench;
 mod exec;
 mod lifecycle;
+mod limits;
 mod network;
 mod pool;
 mod registry;
@@ -27,6 +28,7 @@ pub use self::lifecycle::{
     AttachArgs, EventsArgs, KillArgs, LifeArgs, LifeVerb, LogsArgs, NamesArgs, PruneArgs,
     PsArgs, RemoveArgs, StartArgs, StatsArgs, StopArgs, TopArgs,
 };
+pub use self::limits::UpdateArgs;
 pub use self::network::{NetworkArgs, NetworkVerb, PortArgs};
 pub use self::pool::{FillArgs, PoolVerb};
 pub use self::registry::{LoginArgs, LogoutArgs, PullArgs, PushArgs, RegistryArgs};
@@ -152,6 +154,8 @@ pub enum Verb {
     Exec(Box<ExecArgs>),
     #[command(flatten)]
     Life(LifeVerb),
+    /// Change limits of running sandboxes
+    Update(Box<UpdateArgs>),
     /// Import, save, list, inspect and remove images
     #[command(subcommand)]
     Image(ImageVerb),

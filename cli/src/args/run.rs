@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::advise::TrustArgs;
 use super::lifecycle::{HealthArgs, LifeArgs};
+use super::limits::ResourceArgs;
 use super::network::NetworkArgs;
 use super::terminal::TerminalArgs;
 use super::values::{cpus, duration, memory};
@@ -86,6 +87,8 @@ pub struct RunArgs {
     pub health: HealthArgs,
     #[command(flatten)]
     pub limits: LimitArgs,
+    #[command(flatten)]
+    pub resources: ResourceArgs,
     #[command(flatten)]
     pub privileges: PrivilegeArgs,
     #[command(flatten)]

@@ -19,4 +19,5 @@ pub mod run;
 pub mod snapshot;
 pub mod stats;
 pub mod template;
+pub mod update;
 pub mod volume;

@@ -7,9 +7,16 @@ use super::{SpecError, UserNamespace};
 /// Group `tty`, by tradition, on every distribution; ptys belong to it.
 const TTY_GROUP: u32 = 5;
 
+/// Size of `/dev/shm`, in bytes, as docker has it.
+const SHM_BYTES: u64 = 64 << 20;
+
 /// The default filesystems of runtime-spec, "Configuration for Linux"; no
 /// cgroup filesystem, which a workload has no business with.
-pub(super) fn mounts(user_namespace: Option<&UserNamespace>) -> Result<Vec<Mount>, SpecError> {
+pub(super) fn mounts(
+    user_namespace: Option<&UserNamespace>,
+    shm_bytes: Option<u64>,
+) -> Result<Vec<Mount>, SpecError> {
+    let shm_size = format!("size={}", shm_bytes.unwrap_or(SHM_BYTES));
     let mut pts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
     // A group that does not exist inside cannot be an option of a mount.
     if user_namespace.is_none_or(|namespace| namespace.maps_group(TTY_GROUP)) {
@@ -25,7 +32,7 @@ pub(super) fn mounts(user_namespace: Option<&UserNamespace>) -> Result<Vec<Mount
             "/dev/shm",
             "tmpfs",
             "shm",
-            &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
+            &["nosuid", "noexec", "nodev", "mode=1777", &shm_size],
         )?,
     ])
 }

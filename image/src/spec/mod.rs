@@ -10,6 +10,8 @@ mod filesystem;
 mod further;
 mod limits;
 mod options;
+mod throttle;
+mod ulimit;
 mod user;
 
 use std::collections::HashMap;
@@ -23,7 +25,11 @@ use oci_spec::runtime::{
 };
 
 pub use further::{FurtherOptions, further_process};
+pub use limits::{Limits, Swap, changes};
 pub use options::{IdMapping, RunOptions, UserNamespace};
+
+pub use throttle::{ParseThrottleError, Throttle};
+pub use ulimit::{ParseUlimitError, Ulimit};
 
 use crate::Accounts;
 
@@ -72,6 +78,15 @@ pub enum SpecError {
         /// Of what.
         unit: &'static str,
     },
+    /// How much swap there may be cannot be said.
+    #[error("a limit of memory and swap together needs one of memory")]
+    SwapWithoutMemory,
+    /// There is no such disk.
+    #[error("{} is no block device of this host", .0.display())]
+    NoDevice(PathBuf),
+    /// A rank that the kernel does not have.
+    #[error("an OOM score adjustment of {0} is not between -1000 and 1000")]
+    OomScore(i32),
     /// A bug: the parts do not make a specification.
     #[error("config.json cannot be put together")]
     Build(#[from] OciSpecError),
@@ -106,13 +121,19 @@ pub fn runtime_spec(
     let mut spec = SpecBuilder::default()
         .version(RUNTIME_SPEC)
         .root(root)
-        .mounts(filesystem::mounts(options.user_namespace.as_ref())?)
+        .mounts(filesystem::mounts(options.user_namespace.as_ref(), options.limits.shm_bytes)?)
         // The default of oci-spec raises RLIMIT_NOFILE, which takes a privilege
         // that a host may not give us; limits are inherited instead.
-        .process(process.rlimits(Vec::new()).build()?)
+        .process(process.rlimits(ulimit::rlimits(&options.limits.ulimits)?).build()?)
         .annotations(annotations(image, config))
         .linux(linux(options)?)
         .build()?;
+    if let Some(score) = options.limits.oom_score_adj {
+        if !(-1000..=1000).contains(&score) {
+            return Err(SpecError::OomScore(score));
+        }
+        spec.process_mut().as_mut().map(|process| process.set_oom_score_adj(Some(score)));
+    }
     spec.set_hostname(options.hostname.clone());
     Ok(spec)
 }

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{LinuxIdMapping, LinuxIdMappingBuilder, LinuxSeccomp};
 
-use super::SpecError;
+use super::{Limits, SpecError};
 
 /// Options of a run; the default is to run the image as it is, isolated.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +28,8 @@ pub struct RunOptions {
     pub cpus: Option<f64>,
     /// Most processes and threads.
     pub pids_limit: Option<u64>,
+    /// Limits that few ask for.
+    pub limits: Limits,
     /// The root filesystem cannot be written to.
     pub read_only: bool,
     /// System calls that are let through; the backend's default is the

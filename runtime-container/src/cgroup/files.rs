@@ -68,6 +68,34 @@ pub(super) fn create(dir: &Path) -> Result<(), CgroupError> {
     made.map_err(io_error("create", dir))
 }
 
+/// Moves every process that `listed` names to the cgroup whose list is `to`: those
+/// they make meanwhile as well.
+pub(super) fn move_all(
+    listed: impl Fn() -> Result<Vec<i32>, CgroupError>,
+    to: &Path,
+) -> Result<(), CgroupError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let there = processes(to)?;
+        let left: Vec<i32> = listed()?.into_iter().filter(|pid| !there.contains(pid)).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        for pid in left {
+            match write(to, &pid.to_string()) {
+                // It has ended meanwhile.
+                Err(CgroupError::Io { source, .. })
+                    if source.raw_os_error() == Some(libc::ESRCH) => {}
+                other => other?,
+            }
+        }
+        if Instant::now() > deadline {
+            let source = io::ErrorKind::TimedOut.into();
+            return Err(io_error("move every process to", to)(source));
+        }
+    }
+}
+
 /// Sends `SIGKILL` until no process is left in `procs`.
 pub(super) fn kill_all(procs: &Path) -> Result<(), CgroupError> {
     let deadline = Instant::now() + PATIENCE;

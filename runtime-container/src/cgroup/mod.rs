@@ -4,6 +4,7 @@
 //! A container's cgroup is derived from its name alone, so that whatever a
 //! killed runtime leaves behind can be found without any record of it.
 
+mod block_io;
 mod devices;
 mod files;
 mod freezer;
@@ -48,6 +49,14 @@ pub enum CgroupError {
         field: &'static str,
         /// The version this host has.
         version: u8,
+    },
+    /// The kernel was built without what a limit needs.
+    #[error("`{field}` needs {file}, which this host's kernel does not have")]
+    NoFile {
+        /// The field of the spec.
+        field: &'static str,
+        /// The control file.
+        file: String,
     },
     /// The path in the spec leads out of the hierarchy.
     #[error("`linux.cgroupsPath` {} must be a plain path", .0.display())]
@@ -115,6 +124,9 @@ pub(crate) trait Cgroup: Send + Sync + Debug {
     /// Makes it and applies `limits`. What was made stays on failure; `remove`
     /// copes with that.
     fn create(&self, limits: &LinuxResources) -> Result<Entry, CgroupError>;
+
+    /// Replaces those limits of the existing cgroup that `limits` names.
+    fn update(&self, limits: &LinuxResources) -> Result<(), CgroupError>;
 
     /// A way into the existing cgroup.
     fn entry(&self) -> Result<Entry, CgroupError>;
@@ -188,7 +200,8 @@ pub(crate) fn limits_anything(resources: &LinuxResources) -> bool {
     });
     let pids = resources.pids().is_some_and(|pids| pids.limit() > 0);
     let unified = resources.unified().as_ref().is_some_and(|map| !map.is_empty());
-    memory || cpu || pids || unified
+    let block_io = resources.block_io().is_some();
+    memory || cpu || pids || unified || block_io
 }
 
 #[cfg(test)]

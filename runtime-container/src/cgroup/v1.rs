@@ -11,12 +11,16 @@ use bulkhead_runtime::Usage;
 use oci_spec::runtime::{LinuxCpu, LinuxMemory, LinuxResources};
 
 use super::{
-    ALWAYS_JOINED, Cgroup, CgroupError, Entry, Hierarchies, devices, files, freezer, io_error,
+    ALWAYS_JOINED, Cgroup, CgroupError, Entry, Hierarchies, block_io, devices, files, freezer,
+    io_error,
 };
 
 /// Longest CPU period the kernel takes, and its default
 /// (Documentation/scheduler/sched-bwc.rst), in microseconds.
 const DEFAULT_PERIOD_US: u64 = 100_000;
+
+/// Limit of memory and swap together.
+const TOTAL: &str = "memory.memsw.limit_in_bytes";
 
 #[derive(Debug)]
 pub(super) struct V1 {
@@ -74,6 +78,41 @@ impl V1 {
         Ok(dirs)
     }
 
+    /// Refuses what the kernel has no file for, before anything has changed.
+    fn check(&self, settings: &[Setting]) -> Result<(), CgroupError> {
+        for setting in settings.iter().filter(|setting| !setting.optional) {
+            // A cgroup that is not there yet will have what the one above has.
+            let here = self.dir(setting.controller).filter(|dir| dir.is_dir());
+            let above = || Some(self.hierarchies.of(setting.controller)?.join(super::PARENT));
+            let Some(dir) = here.or_else(above) else { continue };
+            if dir.is_dir() && !dir.join(setting.file).exists() {
+                return Err(setting.without_file());
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, settings: &[Setting]) -> Result<(), CgroupError> {
+        for setting in settings {
+            let Some(dir) = self.dir(setting.controller) else { continue };
+            let path = dir.join(setting.file);
+            match (path.exists(), setting.optional) {
+                (true, _) => files::write(&path, &setting.value)?,
+                (false, true) => {}
+                (false, false) => return Err(setting.without_file()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the limit of memory is to be above what that with swap is now.
+    fn is_raised(&self, settings: &[Setting]) -> bool {
+        let limit = settings.iter().find(|setting| setting.file == "memory.limit_in_bytes");
+        let limit = limit.and_then(|setting| setting.value.parse::<u64>().ok());
+        let total = self.dir("memory").and_then(|dir| files::number(&dir.join(TOTAL)));
+        limit.zip(total).is_some_and(|(limit, total)| limit > total)
+    }
+
     /// Without this a container's root could make a node for the host's disk.
     fn restrict_devices(&self, limits: &LinuxResources) -> Result<(), CgroupError> {
         let (field, controller) = ("linux.resources.devices", "devices");
@@ -127,16 +166,32 @@ impl Cgroup for V1 {
         if settings.iter().any(|setting| setting.controller == "cpuset") {
             self.fill_cpuset()?;
         }
-        for setting in &settings {
-            let Some(dir) = self.dir(setting.controller) else { continue };
-            let path = dir.join(setting.file);
-            if setting.optional && !path.exists() {
-                continue;
-            }
-            files::write(&path, &setting.value)?;
-        }
+        self.apply(&settings)?;
         self.restrict_devices(limits)?;
         Self::tasks(&dirs)
+    }
+
+    fn update(&self, limits: &LinuxResources) -> Result<(), CgroupError> {
+        let mut settings = settings(limits)?;
+        let missing: Vec<PathBuf> =
+            self.needed(&settings)?.into_iter().filter(|dir| !dir.is_dir()).collect();
+        self.check(&settings)?;
+        for dir in &missing {
+            files::create(dir)?;
+        }
+        if settings.iter().any(|setting| setting.controller == "cpuset") {
+            self.fill_cpuset()?;
+        }
+        if self.is_raised(&settings) {
+            // The limit of memory alone may at no time be above that with swap.
+            settings.sort_by_key(|setting| setting.file != TOTAL);
+        }
+        self.apply(&settings)?;
+        // Those of a hierarchy the container had no part in until now.
+        for dir in &missing {
+            files::move_all(|| self.processes(), &dir.join("cgroup.procs"))?;
+        }
+        Ok(())
     }
 
     fn entry(&self) -> Result<Entry, CgroupError> {
@@ -224,6 +279,10 @@ fn settings(limits: &LinuxResources) -> Result<Vec<Setting>, CgroupError> {
         let value = if pids.limit() > 0 { pids.limit().to_string() } else { "max".to_owned() };
         settings.push(Setting::new("pids", "linux.resources.pids", "pids.max", &value));
     }
+    if let Some(limits) = limits.block_io() {
+        let values = block_io::v1(limits).into_iter();
+        settings.extend(values.map(|it| Setting::new("blkio", it.field, it.file, &it.value)));
+    }
     Ok(settings)
 }
 
@@ -236,6 +295,10 @@ impl Setting {
     ) -> Self {
         Self { controller, field, file, value: value.to_string(), optional: false }
     }
+
+    fn without_file(&self) -> CgroupError {
+        CgroupError::NoFile { field: self.field, file: self.file.to_owned() }
+    }
 }
 
 fn memory_settings(memory: &LinuxMemory, settings: &mut Vec<Setting>) {
@@ -246,7 +309,7 @@ fn memory_settings(memory: &LinuxMemory, settings: &mut Vec<Setting>) {
     // A limit that can be passed by swapping is none: without a word on swap,
     // there is none.
     if let Some(swap) = memory.swap().or(memory.limit().filter(|limit| *limit > 0)) {
-        let mut setting = Setting::new("memory", FIELD, "memory.memsw.limit_in_bytes", &swap);
+        let mut setting = Setting::new("memory", FIELD, TOTAL, &swap);
         // Absent where the kernel does not account for swap; then there must be
         // no explicit wish.
         setting.optional = memory.swap().is_none();

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use bulkhead_runtime::Usage;
 use oci_spec::runtime::LinuxResources;
 
-use super::{Cgroup, CgroupError, Entry, devices, files, freezer, io_error};
+use super::{Cgroup, CgroupError, Entry, block_io, devices, files, freezer, io_error};
 
 /// Default CPU period (Documentation/admin-guide/cgroup-v2.rst, "cpu.max"), in
 /// microseconds.
@@ -64,10 +64,13 @@ impl V2 {
                 return Err(CgroupError::NoController { field, controller });
             }
         }
-        let wanted: Vec<&str> = ["memory", "pids", "cpu", "cpuset"]
+        let wanted: Vec<&str> = ["memory", "pids", "cpu", "cpuset", "io"]
             .into_iter()
             .filter(|name| available.contains(name))
-            .filter(|name| *name != "cpuset" || settings.iter().any(|s| s.controller == *name))
+            .filter(|name| {
+                !["cpuset", "io"].contains(name)
+                    || settings.iter().any(|s| s.controller == *name)
+            })
             .collect();
         for part in self.path.components() {
             let control = dir.join("cgroup.subtree_control");
@@ -89,6 +92,18 @@ impl V2 {
         Ok(())
     }
 
+    fn apply(&self, settings: &[Setting]) -> Result<(), CgroupError> {
+        let dir = self.dir();
+        let needed = |setting: &&Setting| !setting.optional || dir.join(&setting.file).exists();
+        let settings: Vec<_> = settings.iter().filter(needed).collect();
+        // Before anything has changed.
+        if let Some(setting) = settings.iter().find(|it| !dir.join(&it.file).exists()) {
+            let (field, file) = (setting.field, setting.file.clone());
+            return Err(CgroupError::NoFile { field, file });
+        }
+        settings.into_iter().try_for_each(|it| files::write(&dir.join(&it.file), &it.value))
+    }
+
     fn open(&self) -> Result<File, CgroupError> {
         let dir = self.dir();
         OpenOptions::new()
@@ -103,17 +118,16 @@ impl Cgroup for V2 {
     fn create(&self, limits: &LinuxResources) -> Result<Entry, CgroupError> {
         let settings = settings(limits)?;
         self.enable(&settings)?;
-        let dir = self.dir();
-        for setting in &settings {
-            let path = dir.join(&setting.file);
-            if setting.optional && !path.exists() {
-                continue;
-            }
-            files::write(&path, &setting.value)?;
-        }
+        self.apply(&settings)?;
         let opened = self.open()?;
         devices::guard(&opened, &devices::rules(limits)?)?;
         Ok(Entry::Clone(opened.into()))
+    }
+
+    fn update(&self, limits: &LinuxResources) -> Result<(), CgroupError> {
+        let settings = settings(limits)?;
+        self.enable(&settings)?;
+        self.apply(&settings)
     }
 
     fn entry(&self) -> Result<Entry, CgroupError> {
@@ -177,6 +191,10 @@ fn settings(limits: &LinuxResources) -> Result<Vec<Setting>, CgroupError> {
     if let Some(pids) = limits.pids() {
         let field = "linux.resources.pids";
         settings.push(Setting::new("pids", field, "pids.max", &or_max(pids.limit(), 1)));
+    }
+    if let Some(limits) = limits.block_io() {
+        let values = block_io::v2(limits).into_iter();
+        settings.extend(values.map(|it| Setting::new("io", it.field, it.file, &it.value)));
     }
     for (file, value) in limits.unified().iter().flatten() {
         let field = "linux.resources.unified";

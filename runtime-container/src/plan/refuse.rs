@@ -81,7 +81,12 @@ pub(super) fn unsupported_process(process: &Process) -> Result<(), SpecError> {
 
 fn unsupported_resources(resources: &LinuxResources) -> Vec<(bool, &'static str)> {
     let mut refused = vec![
-        (resources.block_io().is_some(), "linux.resources.blockIO"),
+        (
+            resources.block_io().as_ref().is_some_and(|limits| {
+                limits.leaf_weight().is_some() || limits.weight_device().is_some()
+            }),
+            "linux.resources.blockIO.weightDevice",
+        ),
         (
             resources.hugepage_limits().as_ref().is_some_and(|list| !list.is_empty()),
             "linux.resources.hugepageLimits",

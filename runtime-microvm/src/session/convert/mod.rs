@@ -4,6 +4,7 @@
 //! and what a virtual machine cannot do is refused here, by name.
 
 mod capability;
+mod limits;
 mod mount;
 mod network;
 
@@ -95,6 +96,7 @@ pub fn workload(bundle: &Bundle, init: bool, stdin: bool) -> Result<Start, Conve
     let spec = &bundle.spec;
     let process = process(bundle.process()?, stdin)?;
     let linux = bundle.linux()?;
+    limits::refuse(linux)?;
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     let has_dev = mounts.iter().any(|mount| mount.destination() == Path::new("/dev"));
     let mut devices = Vec::new();

@@ -136,3 +136,19 @@ fn what_a_machine_cannot_do_is_refused_by_name() {
         "major number of a device is out of range: -1"
     );
 }
+
+#[test]
+fn limits_that_weigh_against_others_are_refused() {
+    for (resources, what) in [
+        (json!({"memory": {"limit": 1 << 26, "swap": 1 << 27}}), "swap"),
+        (json!({"memory": {"reservation": 1 << 20}}), "reservation"),
+        (json!({"cpu": {"shares": 512}}), "share"),
+        (json!({"blockIO": {"weight": 100}}), "disks"),
+    ] {
+        let said = refused(|config| config["linux"]["resources"] = resources.clone());
+        assert!(said.contains("a microVM cannot have") && said.contains(what), "{said}");
+    }
+    let mut config = config();
+    config["linux"]["resources"] = json!({"memory": {"limit": 1 << 26, "swap": 1 << 26}});
+    workload(&bundle(config), false, false).unwrap();
+}
