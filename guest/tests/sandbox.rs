@@ -200,6 +200,7 @@ fn sandbox() -> Sandbox {
         flags,
         data: data.into(),
         optional: false,
+        is_file: false,
     };
     let strict = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     let null = Device {

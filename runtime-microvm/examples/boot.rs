@@ -91,6 +91,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             entropy_device: options.entropy_device,
             balloon: options.balloon,
             net: None,
+            files: None,
             console: options.console.then(|| log.try_clone()).transpose()?,
         })),
         timeline: timeline.clone(),

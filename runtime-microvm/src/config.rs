@@ -99,6 +99,9 @@ pub struct MicroVmConfig {
     /// Give every machine a network card, also one without a network. One that is saved
     /// as a template has it in any case, so that its clones can be connected.
     pub card: bool,
+    /// Give machines a device for files of the host also when there are none to share: so
+    /// are those that templates are made of.
+    pub shares: bool,
     /// Confine the monitor by a system-call filter once the guest runs.
     pub seccomp: bool,
 }
@@ -121,6 +124,7 @@ impl MicroVmConfig {
             entropy_device: true,
             balloon: false,
             card: false,
+            shares: false,
             seccomp: true,
         }
     }

@@ -4,6 +4,7 @@ use std::io;
 
 use bulkhead_runtime::{Error, Isolation, SandboxId};
 
+use crate::files::FilesError;
 use crate::monitor::report::{GuestFailure, SetupFailure};
 use crate::session::SessionError;
 use crate::session::convert::ConvertError;
@@ -102,6 +103,15 @@ pub enum MicroVmError {
     /// The conversation with the guest broke.
     #[error("the conversation with the guest broke")]
     Session(#[source] SessionError),
+    /// The files of the host cannot be shared.
+    #[error("volumes and files of the host cannot be shared with the microVM")]
+    Files(#[from] FilesError),
+    /// The snapshot is of a machine to which nothing can be mounted.
+    #[error(
+        "volumes and files of the host cannot be mounted in a snapshot whose workload runs, or that \
+         was taken of a machine without them"
+    )]
+    NoShares,
     /// The memory limit leaves no room for a kernel.
     #[error(
         "a memory limit of {bytes} bytes is too small for a guest kernel: {least_mib} MiB at least"

@@ -19,6 +19,7 @@ mod config;
 pub mod devices;
 mod error;
 mod exec;
+mod files;
 pub mod foreign;
 pub mod guest_log;
 mod hosting;

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use bulkhead_guest::protocol::SHARES_TAG;
 use kvm_bindings::CpuId;
 
 use crate::boot::command_line::KernelMessages;
@@ -20,6 +21,7 @@ use crate::devices::ioapic::IoApic;
 use crate::devices::serial::Console;
 use crate::devices::virtio::balloon::Balloon;
 use crate::devices::virtio::disk::DiskError;
+use crate::devices::virtio::fs::{Ask, Fs};
 use crate::devices::virtio::net::{Net, TapError};
 use crate::devices::virtio::persist::RestoreError;
 use crate::devices::virtio::rng::Rng;
@@ -76,6 +78,8 @@ pub struct Linux {
     pub balloon: bool,
     /// Its network card.
     pub net: Option<Net>,
+    /// Whether it has a device for files of the host, and who answers there.
+    pub files: Option<Option<Box<dyn Ask>>>,
     /// Where the kernel's messages go, when they are wanted.
     pub console: Option<File>,
 }
@@ -187,7 +191,9 @@ impl Machine {
                 }
                 let rng = linux.entropy_device.then(Rng::new);
                 let balloon = linux.balloon.then(Balloon::new);
-                let virtio = Virtio { root, vsock: linux.vsock, rng, balloon, net: linux.net };
+                let fs = linux.files.map(|asker| Fs::new(SHARES_TAG, asker));
+                let net = linux.net;
+                let virtio = Virtio { root, vsock: linux.vsock, rng, balloon, net, fs };
                 let count = machine.attach(virtio).count();
                 machine.rest.command_line = boot::command_line::linux(
                     messages,

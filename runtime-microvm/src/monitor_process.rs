@@ -14,6 +14,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use crate::config::MicroVmConfig;
 use crate::devices::virtio::net::Link;
 use crate::error::{MicroVmError, io_error};
+use crate::files::FileServer;
 use crate::kvm::StatsReader;
 use crate::leftovers;
 use crate::monitor::channel::Channel;
@@ -33,6 +34,8 @@ pub struct MonitorProcess {
     process: Process,
     channel: Channel,
     stats: Vec<StatsReader>,
+    /// Who answers for the files of the host.
+    files: Option<FileServer>,
 }
 
 /// The monitor's process.
@@ -129,7 +132,8 @@ impl MonitorProcess {
                 program: program.display().to_string(),
                 source,
             })?;
-        let mut monitor = Self { process: Process::Ours(child), channel, stats: Vec::new() };
+        let mut monitor =
+            Self { process: Process::Ours(child), channel, stats: Vec::new(), files: None };
         // A monitor that dies right away is reported below, with what it said.
         drop(monitor.channel.send(config, fds));
         monitor.await_creation(&config.state_dir)?;
@@ -156,9 +160,19 @@ impl MonitorProcess {
         let Some((Report::Kept(config), fds)) = kept else { return Err(MicroVmError::NotKept) };
         let fds: Result<[OwnedFd; HANDED], _> = fds.try_into();
         let [lock, listener] = fds.map_err(|_| MicroVmError::NotKept)?;
-        let mut monitor = Self { process, channel, stats: Vec::new() };
+        let mut monitor = Self { process, channel, stats: Vec::new(), files: None };
         monitor.await_creation(state_dir)?;
         Ok(Taken { monitor, config: *config, lock: lock.into(), listener: listener.into() })
+    }
+
+    /// Keeps its file server as long as the monitor.
+    pub fn keep(&mut self, files: FileServer) {
+        self.files = Some(files);
+    }
+
+    /// The process id of its file server, if it has one.
+    pub fn files_pid(&self) -> Option<i32> {
+        self.files.as_ref().map(FileServer::pid)
     }
 
     /// Leaves the monitor, which waits to be taken, to itself.
@@ -303,7 +317,9 @@ impl MonitorProcess {
         // Each descriptor of a VM's statistics keeps the VM.
         self.stats.clear();
         self.process.kill().map_err(io_error("kill the monitor"))?;
-        self.process.wait().map(drop).map_err(io_error("wait for the monitor"))
+        self.process.wait().map(drop).map_err(io_error("wait for the monitor"))?;
+        self.files = None;
+        Ok(())
     }
 }
 

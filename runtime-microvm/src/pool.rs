@@ -90,6 +90,11 @@ pub(crate) fn prepare(runtime: &MicroVmRuntime, request: &Prepare<'_>) -> Result
         return Err(Error::Unsupported { isolation: Isolation::MicroVm, what });
     };
     let &Prepare { id, bundle, image, .. } = request;
+    if !convert::shares(bundle).is_empty() {
+        // Whose file server would have to wait as well.
+        let what = "preparing machines that share files of the host";
+        return Err(Error::Unsupported { isolation: Isolation::MicroVm, what });
+    }
     make_template(runtime, templates, request)?;
     let (pool, key) = (Pool::at(&runtime.config().root), key(runtime, bundle)?);
     let passage = pool.enter()?;

@@ -1,5 +1,6 @@
 //! [`MicroVmRuntime`]: makes microVMs, finds them again, clears them away.
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::application::Resumption;
 use crate::config::{Console, MicroVmConfig, Prefetch, RootDisk, StartFrom};
 use crate::devices::virtio::net::Link;
 use crate::error::{MicroVmError, io_error, wall};
+use crate::files::{FileServer, Share};
 use crate::hosting;
 use crate::leftovers;
 use crate::loaded::LoadedMicroVm;
@@ -49,8 +51,9 @@ impl MicroVmRuntime {
 
     /// The same runtime, which boots every machine, as templates are.
     pub(crate) fn booting(&self) -> Self {
+        let start = StartFrom::Kernel;
         let config = self.config.clone();
-        Self { config: MicroVmConfig { start: StartFrom::Kernel, card: true, ..config } }
+        Self { config: MicroVmConfig { start, card: true, shares: true, ..config } }
     }
 
     pub(crate) fn config(&self) -> &MicroVmConfig {
@@ -77,6 +80,8 @@ impl MicroVmRuntime {
             balloon: self.config.balloon,
             card: self.config.card,
             link: None,
+            shares: self.config.shares,
+            served: false,
             console: self.config.console == Console::Always,
             boot_timeout: self.config.boot_timeout.unwrap_or(
                 if flavour.emulates_guest_kernel() {
@@ -103,6 +108,30 @@ impl MicroVmRuntime {
             .join(" ")
     }
 
+    /// Starts the monitor with its card's `taps` and, where something is shared, the file
+    /// server beside it.
+    fn monitor(
+        &self,
+        config: &mut MonitorConfig,
+        taps: Vec<BorrowedFd<'_>>,
+        shares: &[Share],
+    ) -> Result<MonitorProcess, MicroVmError> {
+        if shares.is_empty() {
+            return MonitorProcess::start(&self.config, config, &taps);
+        }
+        if !config.shares || config.resumes {
+            return Err(MicroVmError::NoShares);
+        }
+        let mut files = FileServer::start(&self.config, &config.state_dir, shares)?;
+        config.served = true;
+        let given: Vec<_> =
+            taps.into_iter().chain(files.asker().into_iter().flatten()).collect();
+        let mut monitor = MonitorProcess::start(&self.config, config, &given)?;
+        files.hand_over();
+        monitor.keep(files);
+        Ok(monitor)
+    }
+
     pub(crate) fn build(&self, request: Create<'_>, dir: StateDir) -> Result<MicroVm, Error> {
         let Create { id, bundle, stdio, init, requested, interface, files, .. } = request;
         let start = convert::workload(bundle, init, true)
@@ -110,8 +139,10 @@ impl MicroVmRuntime {
             .map_err(|error| wall("reading the bundle")(error.into()))?;
         let mut config =
             self.monitor_config(bundle, dir.path()).map_err(wall("preparing the microVM"))?;
+        let shares = convert::shares(bundle);
         config.card |= interface.is_some();
         config.link = interface.as_ref().map(Link::from);
+        config.shares |= !shares.is_empty();
         let snapshot = template::choose(&self.config, &config, &start)
             .map_err(|error| wall("preparing the microVM")(error.into()))?;
         let running = snapshot.as_ref().filter(|snapshot| snapshot.manifest.running);
@@ -120,6 +151,7 @@ impl MicroVmRuntime {
         config.resumes = resumes.is_some();
         if let Some(snapshot) = &snapshot {
             config.card = snapshot.manifest.fingerprint.devices.card;
+            config.shares = snapshot.manifest.fingerprint.devices.shares;
         }
         config.restore = snapshot.as_ref().map(|snapshot| snapshot.dir().to_owned());
         let to_record = snapshot.filter(|snapshot| {
@@ -131,8 +163,8 @@ impl MicroVmRuntime {
         let listener = hosting::listener(dir.path()).map_err(wall("preparing the microVM"))?;
         shared.mark(Clock::RootfsReady);
         let taps: Vec<_> = interface.iter().map(|interface| interface.tap).collect();
-        let monitor = MonitorProcess::start(&self.config, &config, &taps)
-            .map_err(wall("creating the microVM"))?;
+        let monitor =
+            self.monitor(&mut config, taps, &shares).map_err(wall("creating the microVM"))?;
         affinity::confine_to(monitor.pid(), &bundle.spec)
             .map_err(wall("creating the microVM"))?;
         let record = Record::creating(id, Isolation::MicroVm, Lifetime::Attached);

@@ -334,11 +334,10 @@ impl Sandbox for MicroVm {
     }
 
     fn processes(&self) -> Result<Vec<HostProcess>, Error> {
-        let monitor = self.monitor.as_ref();
-        Ok(monitor
-            .map(|it| HostProcess { pid: it.pid(), role: Role::Monitor })
-            .into_iter()
-            .collect())
+        let Some(monitor) = &self.monitor else { return Ok(Vec::new()) };
+        let files = monitor.files_pid().map(|pid| HostProcess { pid, role: Role::Helper });
+        let monitor = HostProcess { pid: monitor.pid(), role: Role::Monitor };
+        Ok([monitor].into_iter().chain(files).collect())
     }
 
     fn timeline(&self) -> Timeline {

@@ -26,15 +26,16 @@ pub(crate) fn wanted(config: &MonitorConfig) -> Wanted<'_> {
             rng: config.entropy_device,
             balloon: config.balloon,
             card: config.card,
+            shares: config.shares,
         },
     }
 }
 
-/// The machine that templates for `config` are of: every one of them has a network card,
-/// which a clone without a network leaves alone.
+/// The machine that templates for `config` are of: every one of them has a network card
+/// and a device for files of the host, which a clone without either leaves alone.
 pub(crate) fn template_for(config: &MonitorConfig) -> Wanted<'_> {
     let wanted = wanted(config);
-    Wanted { devices: DeviceSet { card: true, ..wanted.devices }, ..wanted }
+    Wanted { devices: DeviceSet { card: true, shares: true, ..wanted.devices }, ..wanted }
 }
 
 /// The name of the template of a machine: as it waits for work, or with an application

@@ -6,6 +6,7 @@ mod bench;
 mod clones;
 mod continuing;
 mod crash;
+mod data;
 mod density;
 mod exec;
 mod host;
@@ -92,6 +93,15 @@ pub fn all() -> Vec<Case> {
         }
         MICROVM: pool { prepared_machines_are_machines_of_their_own }
         MICROVM: density { freed_memory_is_given_back, a_mapped_root_takes_no_guest_memory }
+        BOTH: data {
+            what_is_written_to_a_volume_is_the_hosts,
+            what_is_read_only_is_not_written,
+            a_share_has_no_way_out,
+            what_was_synced_survives_a_kill,
+        }
+        MICROVM: data { a_volume_is_the_same_on_either_wall, both_walls_append_at_once }
+        CONTAINER: data { volumes_come_and_go, a_new_volume_begins_with_the_images_files }
+        NEITHER: data { odd_mounts_are_refused }
         NEITHER: hostile_images {
             paths_that_leave_the_root_are_refused,
             a_whiteout_of_the_root_is_refused,

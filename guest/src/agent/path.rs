@@ -102,6 +102,25 @@ pub fn make_dir_all(path: &CStr) -> sys::Result<()> {
     Ok(())
 }
 
+/// Makes the empty file `path`, and the directories above it that are missing.
+///
+/// # Errors
+///
+/// What the kernel says, except that something is there already.
+pub fn make_file(path: &CStr) -> sys::Result<()> {
+    let bytes = path.to_bytes();
+    let end = bytes.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    if end > 0 {
+        let mut parent = PathBuffer::new();
+        parent.push(&bytes[..end])?;
+        make_dir_all(parent.c_str()?)?;
+    }
+    match sys::create(path, 0o644) {
+        Ok(_) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,10 +7,10 @@
 use core::ffi::CStr;
 
 use super::credentials;
-use super::path::{PathBuffer, make_dir_all};
+use super::path::{PathBuffer, make_dir_all, make_file};
 use super::spawn::failed;
 use super::sys::{self, Errno, Fd};
-use crate::protocol::{Device, Failure, Mount, PlacedFile, Process, Sandbox, Step};
+use crate::protocol::{Device, Failure, Mount, PlacedFile, Process, SHARES, Sandbox, Step};
 
 /// Builds `sandbox`; the working directory of `process` is made before the root
 /// becomes read-only.
@@ -20,6 +20,9 @@ pub fn build(sandbox: &Sandbox, process: &Process) -> Result<(), Failure> {
     }
     for (index, mount) in (0..).zip(&sandbox.mounts) {
         make_mount(mount).map_err(failed(Step::Mount(index)))?;
+    }
+    if sandbox.shares {
+        hide_shares().map_err(failed(Step::Shares))?;
     }
     for (index, device) in (0..).zip(&sandbox.devices) {
         make_device(device).map_err(failed(Step::Device(index)))?;
@@ -56,15 +59,30 @@ fn make_mount(mount: &Mount) -> sys::Result<()> {
     };
     let outcome = match attempt() {
         Err(Errno::NOENT) => {
-            make_dir_all(&mount.target)?;
+            if mount.is_file {
+                make_file(&mount.target)?;
+            } else {
+                make_dir_all(&mount.target)?;
+            }
             attempt()
         }
         other => other,
     };
+    if outcome.is_ok() && mount.flags & libc::MS_BIND != 0 {
+        // What a bind mount may not do, only a change of it says (mount(2)).
+        let flags = (mount.flags & !libc::MS_REC) | libc::MS_REMOUNT;
+        return sys::mount(None, &mount.target, None, flags, None);
+    }
     match outcome {
         Err(Errno::NODEV) if mount.optional => Ok(()),
         other => other,
     }
+}
+
+/// Each share is where it belongs: from where they came, nothing is seen any more.
+fn hide_shares() -> sys::Result<()> {
+    sys::unmount_detached(SHARES)?;
+    sys::remove_dir(SHARES)
 }
 
 fn make_device(device: &Device) -> sys::Result<()> {

@@ -101,6 +101,8 @@ pub enum Step {
     Hostname,
     /// Mounting a filesystem.
     Mount(u16),
+    /// Taking away the directory from which shares were mounted.
+    Shares,
     /// Making a device node.
     Device(u16),
     /// Making a symbolic link.
@@ -325,6 +327,7 @@ impl fmt::Display for Step {
             Self::Session => "starting a session",
             Self::Hostname => "setting the host name",
             Self::Mount(_) => "mounting",
+            Self::Shares => "taking away the directory of the shares",
             Self::Device(_) => "making the device",
             Self::Symlink(_) => "making the symbolic link",
             Self::File(_) => "placing the file",

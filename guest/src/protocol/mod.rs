@@ -68,6 +68,12 @@ pub const SESSION_PORT: u32 = 1024;
 /// Port in the guest for the processes after the first.
 pub const EXEC_PORT: u32 = 1025;
 
+/// Name by which the guest mounts what the host shares.
+pub const SHARES_TAG: &str = "bulkhead";
+
+/// Where it does, until each share is in its place.
+pub const SHARES: &CStr = c"/dev/.bulkhead-shares";
+
 /// Where an application that is saved with its machine finds what each run hands over:
 /// a FIFO until then.
 pub const HAND_OVER: &CStr = c"/dev/bulkhead-handover";

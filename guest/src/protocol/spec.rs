@@ -162,6 +162,8 @@ pub struct Sandbox {
     pub read_only_root: bool,
     /// Filesystems to mount, in order.
     pub mounts: Vec<Mount>,
+    /// Some are mounted from [`super::SHARES`], which is taken away afterwards.
+    pub shares: bool,
     /// Device nodes to make after the mounts.
     pub devices: Vec<Device>,
     /// Symbolic links to make after the devices: target, link, target, link, …
@@ -192,6 +194,8 @@ pub struct Mount {
     pub data: CString,
     /// Go on without it when the kernel does not have the filesystem.
     pub optional: bool,
+    /// A file goes there: where nothing is, one is made instead of a directory.
+    pub is_file: bool,
 }
 
 /// A device node.

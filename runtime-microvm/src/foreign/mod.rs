@@ -62,6 +62,10 @@ impl ForeignRuntime {
         let start = convert::workload(bundle, init, true)
             .and_then(|start| convert::add_network(start, None, files))
             .map_err(|error| wall("reading the bundle")(error.into()))?;
+        if start.sandbox.as_ref().is_some_and(|sandbox| sandbox.shares) {
+            let what = "volumes and files of the host in another monitor";
+            return Err(Error::Unsupported { isolation: Isolation::MicroVm, what });
+        }
         let mut timeline = Timeline::starting_at(requested);
         let listener = hosting::listener(dir.path()).map_err(wall(step))?;
         let disk = bundle.disk()?;

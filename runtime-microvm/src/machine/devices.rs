@@ -15,6 +15,7 @@ use crate::devices::ioapic::{IoApic, PINS};
 use crate::devices::virtio::balloon::{Balloon, BalloonMetrics};
 use crate::devices::virtio::block::{Block, BlockMetrics};
 use crate::devices::virtio::disk::DiskImage;
+use crate::devices::virtio::fs::{Fs, FsMetrics};
 use crate::devices::virtio::mmio::MmioTransport;
 use crate::devices::virtio::net::{Link, Net, NetMetrics, TapError};
 use crate::devices::virtio::pmem::{Pmem, PmemMetrics};
@@ -38,6 +39,8 @@ pub struct Virtio {
     pub balloon: Option<Balloon>,
     /// The network card.
     pub net: Option<Net>,
+    /// The files of the host.
+    pub fs: Option<Fs>,
 }
 
 /// The root filesystem's disk, as one device or the other.
@@ -73,6 +76,7 @@ pub struct Devices {
     pub(super) balloon: Option<Arc<Mutex<MmioTransport<Balloon>>>>,
     /// The network card.
     pub net: Option<Arc<Mutex<MmioTransport<Net>>>>,
+    pub(super) fs: Option<Arc<Mutex<MmioTransport<Fs>>>>,
 }
 
 /// What the devices did.
@@ -90,14 +94,16 @@ pub struct DeviceMetrics {
     pub balloon: BalloonMetrics,
     /// The network card.
     pub net: NetMetrics,
+    /// The files of the host.
+    pub fs: FsMetrics,
 }
 
 impl Devices {
     /// Number of virtio devices.
     pub(super) fn count(&self) -> u8 {
-        2 + u8::from(self.rng.is_some())
-            + u8::from(self.balloon.is_some())
-            + u8::from(self.net.is_some())
+        let optional =
+            [self.rng.is_some(), self.balloon.is_some(), self.net.is_some(), self.fs.is_some()];
+        2 + optional.into_iter().map(u8::from).sum::<u8>()
     }
 
     /// Puts the devices on the bus, in the order the command line names them.
@@ -120,6 +126,7 @@ impl Devices {
             rng: virtio.rng.map(|rng| plug.in_next(rng)),
             balloon: virtio.balloon.map(|balloon| plug.in_next(balloon)),
             net: virtio.net.map(|net| plug.in_next(net)),
+            fs: virtio.fs.map(|fs| plug.in_next(fs)),
         }
     }
 
@@ -144,6 +151,15 @@ impl Devices {
             Ok(Notify::No)
         });
         outcome
+    }
+
+    /// Whether the guest has mounted files of the host.
+    #[must_use]
+    pub fn have_shares(&self) -> bool {
+        let lock = |fs: &Arc<Mutex<MmioTransport<Fs>>>| {
+            fs.lock().unwrap_or_else(PoisonError::into_inner).device().is_mounted()
+        };
+        self.fs.as_ref().is_some_and(lock)
     }
 
     /// Whether nothing is under way between the guest and the host.
@@ -172,6 +188,7 @@ impl Devices {
             rng: of_any(self.rng.as_ref(), Rng::metrics),
             balloon: of_any(self.balloon.as_ref(), Balloon::metrics),
             net: of_any(self.net.as_ref(), Net::metrics),
+            fs: of_any(self.fs.as_ref(), Fs::metrics),
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
+use bulkhead_guest::protocol::SHARES_TAG;
 use kvm_bindings::kvm_cpuid_entry2;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ use crate::config::RootDisk;
 use crate::devices::ioapic::IoApicState;
 use crate::devices::virtio::balloon::{Balloon, BalloonState};
 use crate::devices::virtio::block::BlockState;
+use crate::devices::virtio::fs::{Ask, Fs, FsState};
 use crate::devices::virtio::mmio::{MmioTransport, TransportState};
 use crate::devices::virtio::net::{Net, NetState};
 use crate::devices::virtio::persist::{Persist, RestoreError};
@@ -42,6 +44,7 @@ pub struct DevicesState {
     rng: Option<TransportState<RngState>>,
     balloon: Option<TransportState<BalloonState>>,
     net: Option<TransportState<NetState>>,
+    fs: Option<TransportState<FsState>>,
 }
 
 /// A saved machine and what it is to be connected to.
@@ -59,6 +62,8 @@ pub struct Saved {
     pub vsock: Vsock,
     /// Its network card, if it has a network.
     pub net: Option<Net>,
+    /// Who answers for the files of the host.
+    pub files: Option<Box<dyn Ask>>,
     /// Where milestones are stamped.
     pub timeline: Arc<SharedTimeline>,
     /// The processor's vendor needs [`crate::kvm::Vm::set_tss_address`].
@@ -102,7 +107,8 @@ impl Machine {
         let rng = state.devices.rng.is_some().then(Rng::new);
         let balloon = state.devices.balloon.is_some().then(Balloon::new);
         let net = state.devices.net.is_some().then(|| saved.net.unwrap_or_default());
-        let virtio = Virtio { root, vsock: saved.vsock, rng, balloon, net };
+        let fs = state.devices.fs.is_some().then(|| Fs::new(SHARES_TAG, saved.files));
+        let virtio = Virtio { root, vsock: saved.vsock, rng, balloon, net, fs };
         machine.rest.io_apic.restore(&state.io_apic);
         machine.attach(virtio).restore(&state.devices)?;
         machine.vcpu.restore(&machine.rest.cpuid, &state.vcpu)?;
@@ -131,6 +137,7 @@ impl Devices {
             rng: self.rng.as_deref().map(save),
             balloon: self.balloon.as_deref().map(save),
             net: self.net.as_deref().map(save),
+            fs: self.fs.as_deref().map(save),
         }
     }
 
@@ -140,7 +147,8 @@ impl Devices {
         restore(&self.vsock, &state.vsock)?;
         restore_any(self.rng.as_deref(), state.rng.as_ref())?;
         restore_any(self.balloon.as_deref(), state.balloon.as_ref())?;
-        restore_any(self.net.as_deref(), state.net.as_ref())
+        restore_any(self.net.as_deref(), state.net.as_ref())?;
+        restore_any(self.fs.as_deref(), state.fs.as_ref())
     }
 }
 

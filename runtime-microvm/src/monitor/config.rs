@@ -37,6 +37,10 @@ pub struct MonitorConfig {
     /// The network behind that, whose tap device is the first descriptor that comes
     /// with this.
     pub link: Option<Link>,
+    /// Give it a device for files of the host.
+    pub shares: bool,
+    /// There is a file server: its socket and window come with this.
+    pub served: bool,
     /// Print the kernel's messages to [`files::CONSOLE`].
     pub console: bool,
     /// How long the guest may take until its PID 1 is ready.

@@ -31,6 +31,7 @@ use bulkhead_runtime::Clock;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
 use crate::config::Prefetch;
+use crate::devices::virtio::fs::{Ask, Asker};
 use crate::devices::virtio::net::Net;
 use crate::devices::virtio::vsock::Vsock;
 use crate::machine::{
@@ -86,6 +87,9 @@ pub fn monitor_main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     // SAFETY: no other thread runs yet. One heap for both threads: a second would
     // cost its thread a mapping of 64 MiB and the process a page more.
     unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    if args.first().is_some_and(|flag| flag == crate::files::FILES) {
+        return crate::files::main();
+    }
     if let [flag, file] = &args[..]
         && flag == "--raw"
     {
@@ -140,9 +144,10 @@ fn run(channel: &Channel) -> Result<(), MonitorError> {
     let timeline = Arc::new(timeline);
 
     let net = card(&config, &mut kept, &epoll)?;
+    let files = asker(&config, &mut kept).map_err(process("reach the file server"))?;
     let machine = match &config.restore {
-        Some(dir) => restore(dir, &config, &timeline, &epoll, net)?,
-        None => build(&config, &timeline, &epoll, net)?,
+        Some(dir) => restore(dir, &config, &timeline, &epoll, net, files)?,
+        None => build(&config, &timeline, &epoll, net, files)?,
     };
     give_up_capabilities()?;
     let Machine { vcpu, io, rest } = machine;
@@ -248,6 +253,7 @@ fn build(
     timeline: &Arc<SharedTimeline>,
     epoll: &Arc<Epoll>,
     net: Option<Net>,
+    files: Option<Box<dyn Ask>>,
 ) -> Result<Machine, MonitorError> {
     let console = config
         .console
@@ -266,12 +272,23 @@ fn build(
             entropy_device: config.entropy_device,
             balloon: config.balloon,
             net,
+            files: config.shares.then_some(files),
             console,
         })),
         timeline: timeline.clone(),
         intel: config.intel,
     })?;
     Ok(machine)
+}
+
+/// The way to the file server, if there is one: of the descriptors that came, the last two.
+fn asker(config: &MonitorConfig, fds: &mut Vec<OwnedFd>) -> io::Result<Option<Box<dyn Ask>>> {
+    if !config.served {
+        return Ok(None);
+    }
+    let (window, socket) = (fds.pop(), fds.pop());
+    let (window, socket) = window.zip(socket).ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(Some(Box::new(Asker::new(socket, window)?)))
 }
 
 fn vsock(config: &MonitorConfig, epoll: &Arc<Epoll>) -> Result<Vsock, MachineError> {
@@ -286,6 +303,7 @@ fn restore(
     timeline: &Arc<SharedTimeline>,
     epoll: &Arc<Epoll>,
     net: Option<Net>,
+    files: Option<Box<dyn Ask>>,
 ) -> Result<Machine, MonitorError> {
     let snapshot = Snapshot::open(dir)?;
     let ram = snapshot::map(&snapshot.memory(), &snapshot.manifest.memory, config.memory_mib)?;
@@ -309,6 +327,7 @@ fn restore(
         disk: config.disk.clone(),
         vsock: vsock(config, epoll)?,
         net,
+        files,
         timeline: timeline.clone(),
         intel: config.intel,
     })?;

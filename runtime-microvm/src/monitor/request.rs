@@ -40,6 +40,9 @@ enum SaveError {
     /// It is a bare one.
     #[error("a machine without devices is not saved")]
     NoDevices,
+    /// What its guest has open, only the file server knows, which is not saved.
+    #[error("a machine with volumes or files of the host mounted cannot be saved")]
+    Shares,
     /// The machine ended meanwhile.
     #[error("the machine has ended")]
     Ended,
@@ -111,6 +114,9 @@ fn save(watched: &Watched<'_>, rest: &Rest, fds: Vec<OwnedFd>) -> Outcome {
     let files: Result<[OwnedFd; 2], _> = fds.try_into();
     let [memory, state] = files.map_err(|_| SaveError::NoFiles)?.map(File::from);
     let devices = rest.devices.as_ref().ok_or(SaveError::NoDevices)?;
+    if devices.have_shares() {
+        return Err(SaveError::Shares);
+    }
     // The devices are served by the processor's thread, which stands still, and by
     // this one: all of the machine does. When the processor waits and nothing is on its
     // way, no message between guest and host is cut in two.

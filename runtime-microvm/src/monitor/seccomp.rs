@@ -27,6 +27,8 @@ const BOTH: &[libc::c_long] = &[
     libc::SYS_fcntl,
     libc::SYS_futex,
     libc::SYS_getpid,
+    // The message of a panic names the thread.
+    libc::SYS_gettid,
     libc::SYS_getrandom,
     libc::SYS_madvise,
     libc::SYS_mmap,

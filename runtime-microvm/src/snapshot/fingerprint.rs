@@ -25,14 +25,17 @@ pub struct DeviceSet {
     pub balloon: bool,
     /// A virtio network card.
     pub card: bool,
+    /// virtio-fs, with nothing mounted.
+    pub shares: bool,
 }
 
 impl DeviceSet {
     /// Whether a machine with these can be used as one with `wanted`: a card that is
-    /// not connected does no harm.
+    /// not connected does no harm, nor does a file server that is not there.
     fn can_be(&self, wanted: &Self) -> bool {
-        let enough = self.card || !wanted.card;
-        enough && Self { card: wanted.card, ..*self } == *wanted
+        let enough = (self.card || !wanted.card) && (self.shares || !wanted.shares);
+        let (card, shares) = (wanted.card, wanted.shares);
+        enough && Self { card, shares, ..*self } == *wanted
     }
 }
 
@@ -46,6 +49,7 @@ impl fmt::Display for DeviceSet {
             (self.rng, ", virtio-rng"),
             (self.balloon, ", virtio-balloon"),
             (self.card, ", virtio-net"),
+            (self.shares, ", virtio-fs"),
         ] {
             f.write_str(if there { name } else { "" })?;
         }
@@ -189,8 +193,13 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
-    const DEVICES: DeviceSet =
-        DeviceSet { root_disk: RootDisk::Blk, rng: false, balloon: false, card: false };
+    const DEVICES: DeviceSet = DeviceSet {
+        root_disk: RootDisk::Blk,
+        rng: false,
+        balloon: false,
+        card: false,
+        shares: false,
+    };
 
     struct Place {
         dir: tempfile::TempDir,

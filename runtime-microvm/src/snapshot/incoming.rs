@@ -156,6 +156,7 @@ mod tests {
                     rng: false,
                     balloon: false,
                     card: false,
+                    shares: false,
                 },
             },
             memory: known(&file("memory", &memory)),

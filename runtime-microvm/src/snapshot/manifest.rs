@@ -197,6 +197,7 @@ mod tests {
                 rng: true,
                 balloon: false,
                 card: true,
+                shares: true,
             },
         };
         let machine = proptest::collection::vec(any::<u8>(), 0..300);

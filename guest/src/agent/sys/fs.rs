@@ -27,6 +27,13 @@ pub fn remove(path: &CStr) -> Result<()> {
     Ok(())
 }
 
+/// Removes an empty directory.
+pub fn remove_dir(path: &CStr) -> Result<()> {
+    // SAFETY: `path` is a C string.
+    unsafe { syscall!(SYS_rmdir, path)? };
+    Ok(())
+}
+
 /// Mounts; an absent source, type or data is passed as a null pointer.
 pub fn mount(
     source: Option<&CStr>,

@@ -24,8 +24,8 @@ pub use fd::{
 };
 pub use fs::{
     access_execute, change_dir, change_owner, create, make_dir, make_node, map_shared, mount,
-    open, owner_and_mode, pivot_root, remove, set_read_only, set_writable, stream_owner,
-    symlink, unmount_detached,
+    open, owner_and_mode, pivot_root, remove, remove_dir, set_read_only, set_writable,
+    stream_owner, symlink, unmount_detached,
 };
 pub use net::{
     accept, accepts_tcp, connect_vsock, listen_vsock, loopback_up, pending_error, send,

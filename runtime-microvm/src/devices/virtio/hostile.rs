@@ -124,7 +124,7 @@ pub fn let_loose<D: VirtioDevice>(
 
 /// Lets a guest loose on `device`, and checks that nothing changed but the used rings
 /// and what the descriptors let the device write.
-fn survives<D: VirtioDevice>(device: D, attack: &Attack) -> Result<(), TestCaseError> {
+pub fn survives<D: VirtioDevice>(device: D, attack: &Attack) -> Result<(), TestCaseError> {
     let mut driver = Driver::new(device);
     let (before, after) = let_loose(&mut driver, attack);
 

@@ -13,6 +13,7 @@ mod chain;
 pub mod disk;
 #[cfg(test)]
 mod driver;
+pub mod fs;
 #[cfg(test)]
 mod hostile;
 pub mod mmio;

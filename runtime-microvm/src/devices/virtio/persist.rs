@@ -27,6 +27,9 @@ pub enum RestoreError {
         /// Which queue.
         queue: usize,
     },
+    /// Its guest has mounted what the host shared.
+    #[error("the saved machine has files of its host mounted")]
+    Mounted,
     /// The disk is another one.
     #[error("the disk has {found} bytes, the saved machine's had {expected}")]
     DiskLength {

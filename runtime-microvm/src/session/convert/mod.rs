@@ -16,6 +16,8 @@ use bulkhead_guest::protocol::{
     CStrings, Capabilities, Device, Process, Rlimit, Sandbox, Start, TerminalSize,
 };
 use bulkhead_runtime::{Bundle, BundleError, TerminalSize as TerminalSizeOfHost};
+
+use crate::files::Share;
 use oci_spec::runtime::{
     Linux, LinuxCapabilities, LinuxDevice, LinuxDeviceType, LinuxPids, PosixRlimitType,
     Process as OciProcess, Root,
@@ -113,6 +115,7 @@ pub fn workload(bundle: &Bundle, init: bool, stdin: bool) -> Result<Start, Conve
         hostname: hostname.map(|name| c_string("hostname", name.as_bytes())).transpose()?,
         read_only_root: spec.root().as_ref().and_then(Root::readonly).unwrap_or(false),
         mounts: mount::convert_all(mounts)?,
+        shares: !mount::shares(mounts).is_empty(),
         devices,
         symlinks,
         files: Vec::new(),
@@ -122,6 +125,11 @@ pub fn workload(bundle: &Bundle, init: bool, stdin: bool) -> Result<Start, Conve
         init,
     };
     Ok(Start { process, sandbox: Some(sandbox), fresh: None, network: None })
+}
+
+/// What of the host `bundle` mounts, in the order in which the guest finds it.
+pub(crate) fn shares(bundle: &Bundle) -> Vec<Share> {
+    mount::shares(bundle.spec.mounts().as_deref().unwrap_or_default())
 }
 
 /// A further process for a sandbox that runs.
