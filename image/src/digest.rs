@@ -154,6 +154,55 @@ pub(crate) fn stage(
     Ok((digest, size))
 }
 
+/// The same for content that `write` writes.
+pub(crate) fn stage_written<E: From<FileError>>(
+    dir: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<(Digest, u64), E> {
+    let temp =
+        tempfile::NamedTempFile::new_in(dir).map_err(FileError::on("create a file in", dir))?;
+    let mut hashed = Hashed::new(temp);
+    write(&mut hashed)?;
+    let Hashed { inner, hasher, size } = hashed;
+    let digest = hasher.finish();
+    let path = dir.join(digest.hex());
+    inner.persist(&path).map_err(|e| FileError::on("create", &path)(e.error))?;
+    Ok((digest, size))
+}
+
+/// Knows the digest of what is written through it.
+#[derive(Debug)]
+pub(crate) struct Hashed<W> {
+    inner: W,
+    hasher: Hasher,
+    size: u64,
+}
+
+impl<W: Write> Hashed<W> {
+    /// Hands on to `inner`.
+    pub fn new(inner: W) -> Self {
+        Self { inner, hasher: Hasher::default(), size: 0 }
+    }
+
+    /// The digest, and what it was handed on to.
+    pub fn finish(self) -> (Digest, W) {
+        (self.hasher.finish(), self.inner)
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
 /// Copies all of `from` to `to`, handing each piece's length to `on_piece`;
 /// returns the digest and the number of bytes.
 fn copy_hashed(

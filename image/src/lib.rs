@@ -13,6 +13,7 @@
 
 mod accounts;
 mod artifact;
+pub mod build;
 pub mod builtin;
 mod compression;
 mod digest;
@@ -38,7 +39,7 @@ pub use accounts::{Account, Accounts, Group};
 pub use artifact::{Artifact, NewArtifact};
 pub use compression::UnsupportedCompression;
 pub use digest::{Digest, ParseDigestError};
-pub use disk::{DiskError, DiskLayout, StagingStep};
+pub use disk::{DiskError, DiskLayout, StagingStep, make_disk};
 pub use file::FileError;
 pub use image::Image;
 pub use import::{Format, ImportError, ImportOptions, Imported, RootfsConfig};
@@ -46,7 +47,7 @@ pub use name::{ImageRef, ParseNameError};
 pub use platform::Platform;
 pub use progress::{NoProgress, Progress, Stage};
 pub use save::{SaveError, Saved};
-pub use store::{Garbage, Listed, Store, StoreError};
+pub use store::{Garbage, ImageUsage, Listed, Store, StoreError, Usage};
 pub use tarball::TarError;
 pub use unpack::{
     EntryError, LimitError, PathError, Unpack, UnpackError, UnpackLimits, Unpacked,

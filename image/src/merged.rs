@@ -5,7 +5,7 @@
 //! component is opened by itself and symlinks are interpreted here, with the
 //! image's root as `/`, so that nothing outside the layers is ever reached.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -82,6 +82,68 @@ impl MergedView {
     /// What is at `path`, following symlinks; `None` when nothing is.
     pub fn find(&self, path: &Path) -> io::Result<Option<Node>> {
         self.walk(path.as_os_str().as_bytes(), true)
+    }
+
+    /// What is at `path`; with `follow`, what a symlink there leads to.
+    pub fn node(&self, path: &[u8], follow: bool) -> io::Result<Option<Node>> {
+        self.walk(path, follow)
+    }
+
+    /// The names in the directory at `path`, symlinks followed, sorted.
+    pub fn names(&self, path: &[u8]) -> io::Result<Vec<Vec<u8>>> {
+        let Some(Node::Directory(directory)) = self.walk(path, true)? else {
+            return Err(Errno::NOTDIR.into());
+        };
+        // What a layer says of a name goes before what those below it say.
+        let mut names = BTreeMap::new();
+        for layer in directory.iter() {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let opened = openat(layer, ".", flags, Mode::empty())?;
+            for entry in Dir::read_from(&opened)? {
+                let entry = entry?;
+                let name = entry.file_name().to_bytes();
+                if matches!(name, b"." | b"..") || names.contains_key(name) {
+                    continue;
+                }
+                let stat = statat(layer, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)?;
+                names.insert(name.to_vec(), !overlay::is_whiteout(&stat));
+            }
+        }
+        Ok(names.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect())
+    }
+
+    /// Where `path` really is: no directory in it is a symlink. What does not exist is
+    /// left as it is written.
+    pub fn real_path(&self, path: &[u8]) -> io::Result<Vec<u8>> {
+        let mut todo: VecDeque<Vec<u8>> = components(path).collect();
+        let mut real: Vec<Vec<u8>> = Vec::new();
+        let mut links = 0;
+        while let Some(name) = todo.pop_front() {
+            if name == b".." {
+                real.pop();
+                continue;
+            }
+            real.push(name);
+            let Some(Node::Leaf(fd, stat)) = self.walk(&real.join(&b'/'), false)? else {
+                continue;
+            };
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+                continue;
+            }
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(Errno::LOOP.into());
+            }
+            let target = readlinkat(&fd, "", Vec::new())?.into_bytes();
+            real.pop();
+            if target.starts_with(b"/") {
+                real.clear();
+            }
+            for component in components(&target).collect::<Vec<_>>().into_iter().rev() {
+                todo.push_front(component);
+            }
+        }
+        Ok(real.join(&b'/'))
     }
 
     fn walk(&self, path: &[u8], follow: bool) -> io::Result<Option<Node>> {

@@ -112,10 +112,27 @@ impl Store {
         let path = self.disk_path(&file_name(image, init, layout));
         if !path.exists() {
             let _lock = self.lock(FlockOperation::LockShared)?;
-            make(&path, image, init, layout, &self.scratch())?;
+            make(&path, image.layer_dirs(), init, layout, &self.scratch())?;
         }
         Ok(Rootfs::Disk(path))
     }
+}
+
+/// Makes a disk of layers, topmost first, that are no image yet. `path` is in a
+/// directory that nobody else writes to.
+///
+/// # Errors
+///
+/// [`DiskError`]; nothing is left of a disk that could not be made.
+pub fn make_disk(
+    path: &Path,
+    layers: &[PathBuf],
+    init: &[u8],
+    layout: DiskLayout,
+) -> Result<Rootfs, DiskError> {
+    let scratch = path.parent().unwrap_or(Path::new("."));
+    make(path, layers, init, layout, scratch)?;
+    Ok(Rootfs::Disk(path.to_owned()))
 }
 
 /// The image's digest, by which garbage collection knows what the disk belongs
@@ -129,7 +146,7 @@ fn file_name(image: &Image, init: &[u8], layout: DiskLayout) -> String {
 
 fn make(
     path: &Path,
-    image: &Image,
+    layers: &[PathBuf],
     init: &[u8],
     layout: DiskLayout,
     scratch: &Path,
@@ -140,8 +157,8 @@ fn make(
         .map_err(FileError::on("create a directory in", scratch))?;
     let tree = prepare(&dir, init)?;
     let disk = dir.path().join("disk.erofs");
-    let staging = Staging::new(image.layer_dirs(), &tree.join("rootfs"))?;
-    run_mkfs(&disk, &tree, layout, staging).map_err(|error| explain(error, image))?;
+    let staging = Staging::new(layers, &tree.join("rootfs"))?;
+    run_mkfs(&disk, &tree, layout, staging).map_err(|error| explain(error, layers))?;
     // Before the name: a disk cut short by a power failure would look whole.
     let file = File::open(&disk).map_err(FileError::on("open", &disk))?;
     file.sync_all().map_err(FileError::on("sync", &disk))?;
@@ -151,8 +168,8 @@ fn make(
 }
 
 /// Looks for the reason of a failure that mkfs.erofs does not give.
-fn explain(error: DiskError, image: &Image) -> DiskError {
-    let long = || image.layer_dirs().iter().find_map(|layer| find_long_name(layer));
+fn explain(error: DiskError, layers: &[PathBuf]) -> DiskError {
+    let long = || layers.iter().find_map(|layer| find_long_name(layer));
     match error {
         DiskError::Mkfs { .. } => match long() {
             Some(path) => DiskError::LongName { path },

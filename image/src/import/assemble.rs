@@ -16,7 +16,7 @@ use crate::unpack::{Unpack, UnpackLimits};
 use crate::{Digest, Platform};
 
 /// The parts of an image; all are at hand, or on their way into the transaction.
-pub(super) struct Parts {
+pub(crate) struct Parts {
     pub manifest: Digest,
     pub config_digest: Digest,
     pub config: ImageConfiguration,
@@ -77,7 +77,7 @@ pub(super) fn assemble(
 }
 
 /// The record of an image whose layers are unpacked in `dirs`, topmost first.
-pub(super) fn record(
+pub(crate) fn record(
     parts: Parts,
     chain: Vec<Digest>,
     dirs: &[PathBuf],

@@ -16,6 +16,7 @@ use std::path::Path;
 pub use error::ImportError;
 pub use rootfs::RootfsConfig;
 
+pub(crate) use assemble::{Parts, record};
 pub(crate) use generate::{BlobRef, Generate, generate, manifest};
 pub(crate) use layout::{
     ANNOTATION_CONTAINERD_NAME, Arrival, ArtifactBlobs, LAYOUT_VERSION, Pulling, artifact_in,

@@ -12,7 +12,7 @@ mod limits;
 mod options;
 mod throttle;
 mod ulimit;
-mod user;
+pub(crate) mod user;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -11,9 +11,9 @@ pub(super) const MAX_ID: u32 = i32::MAX as u32;
 
 /// A user, resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct User {
+pub(crate) struct User {
     pub uid: u32,
-    gid: u32,
+    pub gid: u32,
     additional_gids: Vec<u32>,
     pub home: String,
 }
@@ -21,7 +21,7 @@ pub(super) struct User {
 /// Resolves `user[:group]`, each a name or a number. As with docker, the
 /// groups a user is a member of are given only when no group is asked for, and
 /// a number need not be in the image.
-pub(super) fn resolve(wanted: &str, accounts: &Accounts) -> Result<User, SpecError> {
+pub(crate) fn resolve(wanted: &str, accounts: &Accounts) -> Result<User, SpecError> {
     let (user, group) = match wanted.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
         None => (wanted, None),

@@ -49,8 +49,12 @@ impl Store {
                 kept.add(&self.load(digest)?);
             }
         }
+        for layer in self.cached_layers()? {
+            kept.blobs.insert(layer.blob);
+            kept.layers.insert(layer.chain);
+        }
         // First, so that what is swept there below finds its name free.
-        garbage.leftovers = self.clear_scratch()?;
+        garbage.leftovers = self.clear_builds()? + self.clear_scratch()?;
         for (dir, wanted) in [
             ("blobs/sha256", &kept.blobs),
             ("layers", &kept.layers),

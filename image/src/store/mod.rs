@@ -7,6 +7,7 @@
 //! records/<image>.json   what is needed to run an image (see `record`)
 //! images/<name>          the digest a name stands for
 //! partial/<hex>          blobs that a registry has given a part of
+//! cache/, builds/        what builds have made, and where they work (see `cache`)
 //! tmp/                   whatever is half made
 //! lock                   shared: somebody makes something; exclusive: collecting garbage
 //! ```
@@ -16,9 +17,11 @@
 //! process was killed or the machine lost power. Images in use are protected
 //! by a shared lock on their record, which the kernel drops with its holder.
 
+mod cache;
 mod garbage;
 mod record;
 mod transaction;
+mod usage;
 
 use std::fs;
 use std::io;
@@ -31,9 +34,11 @@ use crate::file::{self, FileError, read_small};
 use crate::image::Image;
 use crate::{Digest, ImageRef, ParseNameError};
 
+pub(crate) use cache::{BuildDir, BuiltLayer, CachedStep};
 pub use garbage::Garbage;
 pub(crate) use record::Record;
 pub(crate) use transaction::{LayerSlot, Transaction};
+pub use usage::{ImageUsage, Usage};
 
 /// A store of images, in a directory of its own.
 #[derive(Debug, Clone)]
@@ -92,6 +97,18 @@ pub struct Listed {
 
 /// Longest record or name file read.
 const RECORD_LIMIT: u64 = 16 * 1024 * 1024;
+/// What a store consists of.
+const DIRECTORIES: [&str; 9] = [
+    "blobs/sha256",
+    "layers",
+    "disks",
+    "records",
+    "images",
+    "partial",
+    "cache",
+    "builds",
+    "tmp",
+];
 /// Fewest digits a digest may be shortened to.
 const MIN_PREFIX: usize = 4;
 
@@ -241,12 +258,13 @@ impl Store {
 
     /// Takes the lock of the store, making the store first if need be.
     pub(crate) fn lock(&self, operation: FlockOperation) -> Result<fs::File, FileError> {
-        for dir in ["blobs/sha256", "layers", "disks", "records", "images", "partial", "tmp"] {
+        for dir in DIRECTORIES {
             file::make_dir(&self.root.join(dir))?;
         }
         file::lock(&self.root.join("lock"), operation)
     }
 
+    /// Where the layer of this ChainID is unpacked.
     pub(crate) fn layer_path(&self, chain: Digest) -> PathBuf {
         self.root.join("layers").join(chain.hex())
     }

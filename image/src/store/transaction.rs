@@ -79,6 +79,17 @@ impl<'s> Transaction<'s> {
         Ok((digest, size))
     }
 
+    /// Has content written in.
+    pub fn stage_written<E: From<FileError>>(
+        &mut self,
+        write: impl FnOnce(&mut dyn io::Write) -> Result<(), E>,
+    ) -> Result<(Digest, u64), E> {
+        let dir = self.dir.path().join("blobs");
+        let (digest, size) = digest::stage_written(&dir, write)?;
+        self.blobs.insert(digest, Blob { size, place: Place::Staged });
+        Ok((digest, size))
+    }
+
     /// Copies content in that is in memory.
     pub fn stage_bytes(&mut self, content: &[u8]) -> Result<Digest, FileError> {
         let (digest, _) = self.stage(&mut io::Cursor::new(content), &crate::NoProgress)?;
@@ -217,22 +228,9 @@ impl<'s> Transaction<'s> {
         progress: &dyn Progress,
     ) -> Result<(), StoreError> {
         progress.begin(Stage::Publish, None);
-        let root =
-            File::open(self.dir.path()).map_err(FileError::on("open", self.dir.path()))?;
-        rustix::fs::syncfs(&root).map_err(FileError::on("sync", self.dir.path()))?;
-
         let needed: BTreeSet<Digest> =
             records.iter().flat_map(|(r, _)| r.all_blobs()).collect();
-        let staged = self.blobs.iter().filter(|(_, blob)| matches!(blob.place, Place::Staged));
-        for (digest, _) in staged.filter(|(digest, _)| needed.contains(digest)) {
-            publish(&self.blob_path(*digest), &self.store.blob_path(*digest))?;
-        }
-        for chain in &self.layers {
-            let staged = self.dir.path().join("layers").join(chain.hex());
-            publish(&staged, &self.store.layer_path(*chain))?;
-        }
-        sync_dir(&self.store.root.join("blobs/sha256"))?;
-        sync_dir(&self.store.root.join("layers"))?;
+        self.publish(|digest| needed.contains(&digest))?;
         for (record, names) in records {
             let path = self.store.record_path(record.manifest);
             let json = serde_json::to_vec(record)
@@ -243,6 +241,29 @@ impl<'s> Transaction<'s> {
             }
         }
         Ok(())
+    }
+
+    /// Makes blobs and layers visible that belong to no image yet: to be kept, they must
+    /// be noted somewhere before the transaction is dropped.
+    pub fn publish_all(&self) -> Result<(), FileError> {
+        self.publish(|_| true)
+    }
+
+    fn publish(&self, is_needed: impl Fn(Digest) -> bool) -> Result<(), FileError> {
+        let root =
+            File::open(self.dir.path()).map_err(FileError::on("open", self.dir.path()))?;
+        rustix::fs::syncfs(&root).map_err(FileError::on("sync", self.dir.path()))?;
+
+        let staged = self.blobs.iter().filter(|(_, blob)| matches!(blob.place, Place::Staged));
+        for (digest, _) in staged.filter(|(digest, _)| is_needed(**digest)) {
+            publish(&self.blob_path(*digest), &self.store.blob_path(*digest))?;
+        }
+        for chain in &self.layers {
+            let staged = self.dir.path().join("layers").join(chain.hex());
+            publish(&staged, &self.store.layer_path(*chain))?;
+        }
+        sync_dir(&self.store.root.join("blobs/sha256"))?;
+        sync_dir(&self.store.root.join("layers"))
     }
 }
 

@@ -189,6 +189,11 @@ impl<R: BufRead> TarReader<R> {
         self.inner
     }
 
+    /// The same, to look at.
+    pub fn inner(&self) -> &R {
+        &self.inner
+    }
+
     fn set_content(&mut self, size: u64) {
         self.content = size;
         self.padding = size.next_multiple_of(BLOCK as u64) - size;

@@ -156,7 +156,7 @@ fn self_path(dir: impl AsFd, name: &[u8]) -> Vec<u8> {
 }
 
 /// All extended attributes of a file but those of overlayfs.
-fn read_xattrs(path: &[u8]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+pub(crate) fn read_xattrs(path: &[u8]) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
     // Limits of the kernel: `XATTR_LIST_MAX` and `XATTR_SIZE_MAX`.
     let mut buffer = vec![0; 64 * 1024];
     let path = OsStr::from_bytes(path);

@@ -16,6 +16,7 @@ mod whiteout;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+pub(crate) use metadata::read_xattrs;
 pub use path::PathError;
 
 use crate::Digest;
