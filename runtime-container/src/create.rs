@@ -8,7 +8,7 @@ use oci_spec::runtime::{LinuxResources, Spec};
 use crate::cgroup::{self, Cgroup, Entry, Layout};
 use crate::container::{Container, Parts};
 use crate::error::{ContainerError, wall};
-use crate::plan::{Plan, Setting, Step};
+use crate::plan::{self, Plan, Setting, Step};
 use crate::spawn::{self, Recipe};
 
 /// What the caller was told to be doing when it failed.
@@ -37,6 +37,11 @@ pub(crate) fn create(root: &Path, request: Create<'_>) -> Result<Container, Erro
     })?;
     // Before the cgroup, since only the spec tells where an unusual one is.
     container.state().write_config(spec)?;
+    if let Some(changes) = request.changes {
+        plan::make_kept(changes)
+            .map_err(ContainerError::io("make the directories of the writable layer"))
+            .map_err(wall(STEP))?;
+    }
     let entry = enter_cgroup(&mut container, spec).map_err(wall(STEP))?;
     add_cgroup_steps(&mut plan, entry.as_ref());
 

@@ -56,6 +56,7 @@ pub(crate) fn prepare(root: &Path, request: &Prepare<'_>) -> Result<(), Error> {
         init: false,
         files: &[],
         is_first: true,
+        changes: None,
     };
     let mut plan = Plan::part(bundle, setting, Part::Ahead).map_err(wall(PREPARING))?;
     let cgroup = find_cgroup(spec, id).map_err(wall(PREPARING))?;
@@ -153,6 +154,7 @@ pub(crate) fn complete(
     let call = call.map_err(|_| lost())?;
     send_lifetime(call.as_raw_fd(), request.lifetime).map_err(|_| lost())?;
 
+    request.refuse_changes(Isolation::Container)?;
     let spec = &request.bundle.spec;
     let scratch = root.join(request.id);
     let setting = Setting::of(&scratch, &request);

@@ -178,8 +178,10 @@ fn restore(
 /// Makes the microVM `request` asks for of the prepared one that was taken.
 pub(crate) fn complete(claim: Claim, request: Create<'_>) -> Result<MicroVm, Error> {
     let failed = || wall(COMPLETING);
-    let Create { id, bundle, stdio, init, requested, lifetime, interface, files: placed } =
-        request;
+    request.refuse_changes(Isolation::MicroVm)?;
+    let Create {
+        id, bundle, stdio, init, requested, lifetime, interface, files: placed, ..
+    } = request;
     hosting::refuse_detached(lifetime)?;
     let start = convert::workload(bundle, init, true)
         .and_then(|start| convert::add_network(start, interface.as_ref(), placed))

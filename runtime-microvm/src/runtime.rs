@@ -1,5 +1,6 @@
 //! [`MicroVmRuntime`]: makes microVMs, finds them again, clears them away.
 
+use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use bulkhead_kernels::KvmFlavour;
 use bulkhead_runtime::{
     Availability, Bundle, Capabilities, Claim, Clock, Create, Error, Isolation, Lifetime, Pool,
-    PoolKey, Prepare, Record, Runtime, Sandbox, SandboxId, StateDir, Timeline,
+    PoolKey, Prepare, Record, Runtime, Sandbox, SandboxId, StateDir, Timeline, UPPER_ARCHIVE,
 };
 
 use crate::affinity;
@@ -133,10 +134,19 @@ impl MicroVmRuntime {
     }
 
     pub(crate) fn build(&self, request: Create<'_>, dir: StateDir) -> Result<MicroVm, Error> {
-        let Create { id, bundle, stdio, init, requested, interface, files, .. } = request;
-        let start = convert::workload(bundle, init, true)
+        let Create {
+            id, bundle, mut stdio, init, requested, interface, files, changes, ..
+        } = request;
+        let mut start = convert::workload(bundle, init, true)
             .and_then(|start| convert::add_network(start, interface.as_ref(), files))
             .map_err(|error| wall("reading the bundle")(error.into()))?;
+        if let Some(changes) = changes {
+            let archive = File::create_new(changes.join(UPPER_ARCHIVE))
+                .map_err(io_error("make the archive of what is changed"))
+                .map_err(wall("preparing the microVM"))?;
+            stdio.stdout = archive.into();
+            convert::want_changes(&mut start);
+        }
         let mut config =
             self.monitor_config(bundle, dir.path()).map_err(wall("preparing the microVM"))?;
         let shares = convert::shares(bundle);

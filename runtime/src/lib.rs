@@ -29,7 +29,8 @@ pub use id::{IdError, SandboxId};
 pub use network::{Interface, PlacedFile};
 pub use pool::{Claim, Pool, PoolKey};
 pub use runtime::{
-    Availability, Capabilities, Create, Isolation, Lifetime, Missing, Prepare, Runtime, Sandbox,
+    Availability, Capabilities, Create, Isolation, Lifetime, Missing, Prepare, Runtime,
+    Sandbox, UPPER, UPPER_ARCHIVE,
 };
 pub use signal::{ParseSignalError, Signal};
 pub use state::{Record, StateDir, StateError, Status};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -113,6 +114,11 @@ pub enum Lifetime {
     Detached,
 }
 
+/// The upper directory that a container leaves in [`Create::changes`].
+pub const UPPER: &str = "upper";
+/// The archive of one that a microVM leaves there.
+pub const UPPER_ARCHIVE: &str = "upper.tar";
+
 /// What [`Runtime::create`] is asked for.
 #[derive(Debug)]
 pub struct Create<'a> {
@@ -131,6 +137,11 @@ pub struct Create<'a> {
     pub interface: Option<Interface<'a>>,
     /// Files laid over the image's.
     pub files: &'a [PlacedFile],
+    /// An empty directory in which the writable layer is kept for the caller: a container
+    /// leaves it there as an overlayfs upper directory, [`UPPER`]; a microVM, once its
+    /// workload has ended, as an archive of one, [`UPPER_ARCHIVE`], for which it needs
+    /// the stream: the workload's standard output goes where its errors go then.
+    pub changes: Option<&'a Path>,
     /// The instant at which the sandbox was asked for: the `request` clock.
     pub requested: Instant,
 }
@@ -141,8 +152,22 @@ impl<'a> Create<'a> {
     #[must_use]
     pub fn attached(id: &'a SandboxId, bundle: &'a Bundle, stdio: Stdio) -> Self {
         let (lifetime, requested) = (Lifetime::Attached, Instant::now());
-        let (init, interface, files) = (false, None, &[][..]);
-        Self { id, bundle, stdio, lifetime, init, interface, files, requested }
+        let (init, interface, files, changes) = (false, None, &[][..], None);
+        Self { id, bundle, stdio, lifetime, init, interface, files, changes, requested }
+    }
+
+    /// Refuses, for runtimes that cannot, to keep the writable layer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] when that is asked for.
+    pub fn refuse_changes(&self, isolation: Isolation) -> Result<(), Error> {
+        match self.changes {
+            None => Ok(()),
+            Some(_) => {
+                Err(Error::Unsupported { isolation, what: "keeping what a workload changes" })
+            }
+        }
     }
 }
 

@@ -49,6 +49,7 @@ impl Runtime for NativeRuntime {
     }
 
     fn create(&self, request: Create<'_>) -> Result<Box<dyn Sandbox>, Error> {
+        request.refuse_changes(Isolation::Native)?;
         if request.lifetime == Lifetime::Detached {
             return Err(unsupported("outliving the creator"));
         }

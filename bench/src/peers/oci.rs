@@ -279,6 +279,7 @@ impl Runtime for OciRuntime {
     }
 
     fn create(&self, request: Create<'_>) -> Result<Box<dyn Sandbox>, Error> {
+        request.refuse_changes(ISOLATION)?;
         let unsupported = |what| Error::Unsupported { isolation: ISOLATION, what };
         if request.lifetime == Lifetime::Detached {
             return Err(unsupported("outliving the creator"));

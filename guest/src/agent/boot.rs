@@ -3,6 +3,7 @@
 
 use core::ffi::CStr;
 
+use super::changes;
 use super::device::Device;
 use super::hold::Scope;
 use super::refresh::open_random;
@@ -89,6 +90,7 @@ fn overlay() -> sys::Result<()> {
     if uid != 0 || gid != 0 {
         sys::change_owner(UPPER, uid, gid)?;
     }
+    changes::keep(UPPER)?;
     sys::make_dir(WORK, 0o700)?;
     sys::mount(Some(c"overlay"), TREE, Some(c"overlay"), 0, Some(OVERLAY_OPTIONS))
 }

@@ -6,6 +6,7 @@
 
 use core::ffi::{c_int, c_void};
 
+use super::changes;
 use super::sandbox;
 use super::spawn::{self, Plan, Stack, failed};
 use super::sys::{self, Clone, Fd};
@@ -20,6 +21,10 @@ const REPORT_MAX: usize = 32;
 
 /// All signals blocked.
 const EVERY_SIGNAL: u64 = u64::MAX;
+
+/// Exit code, and message, when what a workload has changed cannot be handed out.
+const NOT_PACKED: c_int = 125;
+const UNPACKED: &[u8] = b"bulkhead: what was changed in the microVM cannot be read\n";
 
 struct Init<'a, 'b> {
     plan: &'a mut Plan<'b>,
@@ -77,6 +82,21 @@ extern "C" fn init(argument: *mut c_void) -> ! {
     let Ok(child) = outcome else { sys::exit(1) };
     let pid = child.pid;
     child.pidfd.leak();
+    if plan.start.wants_changes() {
+        let streams = plan.streams;
+        // SAFETY: from here on no descriptor is used but those that it puts in place.
+        let prepared = unsafe { changes::prepare(&streams.stdout, &streams.stderr) };
+        let code = serve(pid);
+        sys::exit(
+            match prepared.and_then(|()| if code == 0 { changes::pack() } else { Ok(()) }) {
+                Ok(()) => code,
+                Err(_) => {
+                    let _ = sys::write_raw(libc::STDERR_FILENO, UNPACKED);
+                    NOT_PACKED
+                }
+            },
+        );
+    }
     // SAFETY: from here on no descriptor is used. The workload's pipes must not
     // stay open in here, or their readers would never see their end.
     unsafe { sys::close_range_all() };

@@ -11,6 +11,7 @@
 //! after it runs.
 
 mod boot;
+mod changes;
 mod credentials;
 mod device;
 mod hold;
@@ -26,6 +27,7 @@ mod session;
 mod spawn;
 mod streams;
 mod sys;
+mod tarball;
 mod terminal;
 
 #[cfg(test)]

@@ -99,7 +99,8 @@ pub struct Spawned {
 /// What the child ran into; it is gone then.
 pub fn spawn(start: &Start, streams: Option<&Streams>) -> Result<Spawned, Failure> {
     let mut plan = Plan::new(start, streams);
-    let child = if start.sandbox.as_ref().is_some_and(|sandbox| sandbox.init) {
+    let own_init = start.sandbox.as_ref().is_some_and(|sandbox| sandbox.init);
+    let child = if own_init || start.wants_changes() {
         init::spawn(&mut plan)
     } else {
         vfork_exec(&mut plan)
@@ -156,17 +157,19 @@ fn prepare(plan: &mut Plan<'_>) -> Result<(), Failure> {
     if let Some(ends) = plan.terminal {
         terminal::attach(ends).map_err(failed(Step::Terminal))?;
     } else if let Some(streams) = plan.streams {
-        attach(streams).map_err(failed(Step::Streams))?;
+        attach(streams, plan.start.wants_changes()).map_err(failed(Step::Streams))?;
     }
     credentials::apply(process)
 }
 
-fn attach(streams: &Streams) -> sys::Result<()> {
+fn attach(streams: &Streams, wants_changes: bool) -> sys::Result<()> {
+    // Where its changes are wanted, the stream for output is theirs.
+    let stdout = if wants_changes { &streams.stderr } else { &streams.stdout };
     match &streams.stdin {
         Some(stdin) => sys::dup_onto(stdin.raw(), 0)?,
         None => sys::dup_onto(nothing()?.raw(), 0)?,
     }
-    sys::dup_onto(streams.stdout.raw(), 1)?;
+    sys::dup_onto(stdout.raw(), 1)?;
     sys::dup_onto(streams.stderr.raw(), 2)
 }
 

@@ -47,6 +47,14 @@ pub struct PlacedFile {
     pub content: Vec<u8>,
 }
 
+impl Start {
+    /// Whether what the process changes is to be handed out.
+    #[must_use]
+    pub fn wants_changes(&self) -> bool {
+        self.sandbox.as_ref().is_some_and(|sandbox| sandbox.changes)
+    }
+}
+
 /// What tells a machine from the one it was saved from and from its clones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fresh {
@@ -177,6 +185,9 @@ pub struct Sandbox {
     pub overcommit: bool,
     /// Run a minimal init as the workload's PID 1, the workload as its child.
     pub init: bool,
+    /// When the workload has ended well, write an archive of the writable layer to its
+    /// standard output; its own goes to standard error then. It has an init in any case.
+    pub changes: bool,
 }
 
 /// A mount, as `mount(2)` takes it.

@@ -26,6 +26,7 @@ use crate::step::{self, Target};
 
 pub(crate) use namespaces::Namespaces;
 pub use process::number as capability_number;
+pub(crate) use rootfs::make_kept;
 pub(crate) use sequence::Part;
 use sequence::Sequence;
 
@@ -122,6 +123,8 @@ pub(crate) struct Setting<'a> {
     pub files: &'a [PlacedFile],
     /// The process is the container's first.
     pub is_first: bool,
+    /// A directory with the directories that the writable layer is kept in.
+    pub changes: Option<&'a Path>,
 }
 
 impl<'a> Setting<'a> {
@@ -134,6 +137,7 @@ impl<'a> Setting<'a> {
             init: request.init,
             files: request.files,
             is_first: true,
+            changes: request.changes,
         }
     }
 }
@@ -194,7 +198,7 @@ fn setup(
     setup.ahead([mounts::propagation(linux)?]);
     setup.ahead(tree.sources);
     let layers = bundle.layers().map_err(SpecError::Bundle)?;
-    setup.ahead(rootfs::steps(layers, setting.scratch, namespaces.user)?);
+    setup.ahead(rootfs::steps(layers, setting, namespaces.user)?);
     // In a user namespace the kernel mounts a new /proc or /sys only where
     // one can be seen that nothing covers (user_namespaces(7)): the host's.
     if !namespaces.user {
@@ -238,6 +242,7 @@ pub(crate) fn exec(process: &Process, spec: &Spec) -> Result<(Vec<Step>, Command
         init: false,
         files: &[],
         is_first: false,
+        changes: None,
     };
     Ok((process::launch(process, seccomp, setting)?, process::command(process)?))
 }

@@ -3,17 +3,19 @@
 //! All of it is mounted in the container's own mount namespace, over the
 //! sandbox's state directory. The host never sees these mounts, so none can be
 //! left behind; the writable layer is a tmpfs that goes with the namespace and
-//! is charged to the container's memory.
+//! is charged to the container's memory. Where the caller wants to keep what is written,
+//! the layer is in directories of the caller's.
 
 use std::ffi::CString;
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use bulkhead_runtime::{BundleError, PlacedFile};
+use bulkhead_runtime::{BundleError, PlacedFile, UPPER};
 
 use crate::step::{Mount, Target};
 
-use super::{SpecError, Step, c_path};
+use super::{Setting, SpecError, Step, c_path};
 
 /// Longest option string of `mount(2)`: a page with its terminator
 /// (mount(2), "data").
@@ -25,15 +27,31 @@ const MAX_LAYERS: usize = 500;
 /// Characters that mean something in overlayfs options.
 const SPECIAL: [char; 4] = [',', ':', '\\', '"'];
 
-const UPPER: &str = "upper";
+/// Beside the upper directory, and on its filesystem.
 const WORK: &str = "work";
+
+/// What overlayfs may do on other hosts, and what only it could read afterwards: renaming
+/// directories, and files without their content, by notes in attributes.
+const READABLE: &str = ",redirect_dir=off,metacopy=off,index=off";
+
+/// Makes the directories of a writable layer that is kept.
+pub(crate) fn make_kept(changes: &Path) -> std::io::Result<()> {
+    for name in [UPPER, WORK] {
+        let path = changes.join(name);
+        std::fs::create_dir(&path)?;
+        // It shows as the root of the container, whatever the umask says.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    }
+    Ok(())
+}
 
 /// Steps that leave the child with the container's root as its own.
 pub(super) fn steps(
     layers: &[PathBuf],
-    scratch: &Path,
+    setting: Setting<'_>,
     in_user_namespace: bool,
 ) -> Result<Vec<Step>, SpecError> {
+    let scratch = setting.scratch;
     check(layers)?;
     let on_scratch = Target { path: c_path("state directory", scratch)?, is_file: false };
     let mut steps = vec![mount(c"tmpfs", &on_scratch, c"mode=0755".to_owned())];
@@ -42,7 +60,15 @@ pub(super) fn steps(
         None => short_names(layers, scratch, &mut steps)?,
     };
     for name in [UPPER, WORK] {
-        steps.push(Step::Mkdir(c_path("state directory", &scratch.join(name))?));
+        let path = c_path("state directory", &scratch.join(name))?;
+        steps.push(match setting.changes {
+            None => Step::Mkdir(path),
+            // By a name that means nothing special in options.
+            Some(kept) => Step::Symlink {
+                target: c_path("directory for changes", &kept.join(name))?,
+                path,
+            },
+        });
     }
     let base = scratch.display();
     let mut options = format!("lowerdir={lower},upperdir={base}/{UPPER},workdir={base}/{WORK}");
@@ -50,6 +76,8 @@ pub(super) fn steps(
         // Without privilege over the host only `user.*` attributes can be set
         // (filesystems/overlayfs.rst, "User xattr").
         options.push_str(",userxattr");
+    } else if setting.changes.is_some() {
+        options.push_str(READABLE);
     }
     let options = super::c_string("root", options)?;
     if options.count_bytes() > MAX_OPTIONS {
@@ -157,10 +185,29 @@ mod tests {
         data.unwrap().into_string().unwrap()
     }
 
+    fn setting(changes: Option<&Path>) -> Setting<'_> {
+        let scratch = Path::new("/run/x");
+        Setting { scratch, privileged: true, attached: true, init: false, files: &[], changes }
+    }
+
+    #[test]
+    fn a_layer_that_is_kept_is_reached_by_a_link() {
+        let kept = Path::new("/var/a,b");
+        let steps = steps(&[PathBuf::from("/usr")], setting(Some(kept)), false).unwrap();
+        assert!(options(&steps).contains("upperdir=/run/x/upper,workdir=/run/x/work,redirect"));
+        let linked = steps.iter().any(|step| match step {
+            Step::Symlink { target, path } => {
+                target.as_c_str() == c"/var/a,b/upper" && path.as_c_str() == c"/run/x/upper"
+            }
+            _ => false,
+        });
+        assert!(linked);
+    }
+
     #[test]
     fn few_layers_are_named_directly() {
         let layers = [PathBuf::from("/usr"), PathBuf::from("/etc")];
-        let steps = steps(&layers, Path::new("/run/x"), false).unwrap();
+        let steps = steps(&layers, setting(None), false).unwrap();
         assert_eq!(
             options(&steps),
             "lowerdir=/usr:/etc,upperdir=/run/x/upper,workdir=/run/x/work"
@@ -173,7 +220,7 @@ mod tests {
         let odd = dir.path().join("a:b,c");
         std::fs::create_dir(&odd).unwrap();
         let layers = vec![odd; MAX_LAYERS];
-        let steps = steps(&layers, Path::new("/run/x"), true).unwrap();
+        let steps = steps(&layers, setting(None), true).unwrap();
         let options = options(&steps);
         assert!(options.len() < MAX_OPTIONS, "{}", options.len());
         assert!(options.starts_with("lowerdir=0:1:2:"));
@@ -183,7 +230,7 @@ mod tests {
     #[test]
     fn a_missing_layer_is_named() {
         let layers = [PathBuf::from("/nonexistent")];
-        let refused = steps(&layers, Path::new("/run/x"), false);
+        let refused = steps(&layers, setting(None), false);
         assert!(matches!(refused, Err(SpecError::Bundle(BundleError::RootfsMissing { .. }))));
     }
 }

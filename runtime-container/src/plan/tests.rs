@@ -41,6 +41,7 @@ fn plan(bundle: &Bundle, privileged: bool) -> Plan {
             init: false,
             files: &[],
             is_first: true,
+            changes: None,
         },
     )
     .unwrap()
@@ -96,6 +97,7 @@ fn part(part: Part) -> Plan {
         init: false,
         files: &[],
         is_first: true,
+        changes: None,
     };
     Plan::part(&bundle, setting, part).unwrap()
 }
@@ -149,6 +151,7 @@ fn full_rest() -> Plan {
         init: true,
         files: &[],
         is_first: true,
+        changes: None,
     };
     Plan::part(&bundle, setting, Part::Rest).unwrap()
 }

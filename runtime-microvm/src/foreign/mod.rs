@@ -112,6 +112,7 @@ impl Runtime for ForeignRuntime {
     }
 
     fn create(&self, request: Create<'_>) -> Result<Box<dyn Sandbox>, Error> {
+        request.refuse_changes(Isolation::MicroVm)?;
         hosting::create(&self.config.root, request, |request, dir| self.build(request, dir))
     }
 

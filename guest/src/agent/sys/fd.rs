@@ -87,6 +87,16 @@ pub unsafe fn close_range_all() {
     let _ = unsafe { syscall!(SYS_close_range, 0_u32, u32::MAX, 0_u32) };
 }
 
+/// Closes every descriptor from `first` on.
+///
+/// # Safety
+///
+/// No [`Fd`] that is one of them may be used or dropped afterwards.
+pub unsafe fn close_range_from(first: c_int) {
+    // SAFETY: no memory is passed; the caller vouches for the descriptors.
+    let _ = unsafe { syscall!(SYS_close_range, first, u32::MAX, 0_u32) };
+}
+
 /// Reads up to `most` bytes behind the content of `buffer`, within its capacity.
 pub fn read_append(fd: &Fd, buffer: &mut Vec<u8>, most: usize) -> Result<usize> {
     let spare = buffer.spare_capacity_mut();
@@ -107,6 +117,12 @@ pub fn read_slice(fd: &Fd, buffer: &mut [u8]) -> Result<usize> {
             other => return other,
         }
     }
+}
+
+/// Writes some of `bytes` to a descriptor by its number.
+pub fn write_raw(fd: c_int, bytes: &[u8]) -> Result<usize> {
+    // SAFETY: `bytes` is valid for reads of its length.
+    unsafe { syscall!(SYS_write, fd, bytes.as_ptr(), bytes.len()) }
 }
 
 /// Writes some of `bytes`.

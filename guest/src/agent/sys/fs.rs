@@ -1,5 +1,6 @@
 //! Files, directories and mounts.
 
+use alloc::vec::Vec;
 use core::ffi::{CStr, c_int};
 use core::mem::{MaybeUninit, size_of};
 use core::ptr::{self, NonNull};
@@ -140,6 +141,76 @@ pub fn owner_and_mode(path: &CStr) -> Result<(u32, u32, u32)> {
     // SAFETY: the kernel has filled it.
     let stat = unsafe { stat.assume_init() };
     Ok((stat.st_uid, stat.st_gid, stat.st_mode))
+}
+
+/// What there is to know of what is at `path`, a symlink itself.
+pub fn lstat(path: &CStr) -> Result<libc::stat> {
+    let mut stat = MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: as in `owner_and_mode`.
+    unsafe { syscall!(SYS_lstat, path, stat.as_mut_ptr())? };
+    // SAFETY: the kernel has filled it.
+    Ok(unsafe { stat.assume_init() })
+}
+
+/// Appends where the symlink at `path` leads.
+pub fn read_link(path: &CStr, target: &mut Vec<u8>) -> Result<()> {
+    append(target, PATH_MAX, |buffer, most| {
+        // SAFETY: the kernel writes at most `most` bytes to `buffer`.
+        unsafe { syscall!(SYS_readlink, path, buffer, most) }
+    })
+}
+
+/// Appends the names of the extended attributes of what is at `path`, a symlink itself,
+/// each with its NUL.
+pub fn xattr_names(path: &CStr, names: &mut Vec<u8>) -> Result<()> {
+    append(names, XATTR_MAX, |buffer, most| {
+        // SAFETY: the kernel writes at most `most` bytes to `buffer`.
+        unsafe { syscall!(SYS_llistxattr, path, buffer, most) }
+    })
+}
+
+/// Appends the value of one of them.
+pub fn xattr(path: &CStr, name: &CStr, value: &mut Vec<u8>) -> Result<()> {
+    append(value, XATTR_MAX, |buffer, most| {
+        // SAFETY: the kernel writes at most `most` bytes to `buffer`.
+        unsafe { syscall!(SYS_lgetxattr, path, name, buffer, most) }
+    })
+}
+
+/// Appends the next entries of a directory, as getdents64(2) gives them; how many bytes.
+pub fn directory_entries(dir: &Fd, entries: &mut Vec<u8>) -> Result<usize> {
+    let before = entries.len();
+    append(entries, DIRECTORY_PIECE, |buffer, most| {
+        // SAFETY: the kernel writes at most `most` bytes to `buffer`.
+        unsafe { syscall!(SYS_getdents64, dir.raw(), buffer, most) }
+    })?;
+    Ok(entries.len() - before)
+}
+
+/// Longest path, and longest list or value of extended attributes (linux/limits.h).
+const PATH_MAX: usize = 4096;
+const XATTR_MAX: usize = 64 * 1024;
+/// Entries that are read at once, bytes.
+const DIRECTORY_PIECE: usize = 16 * 1024;
+
+/// Has the kernel write behind the content of `to`: `write` returns how much.
+fn append(
+    to: &mut Vec<u8>,
+    most: usize,
+    write: impl FnOnce(*mut MaybeUninit<u8>, usize) -> Result<usize>,
+) -> Result<()> {
+    to.reserve(most);
+    let count = write(to.spare_capacity_mut().as_mut_ptr(), most)?;
+    // SAFETY: the kernel has initialised `count` bytes, at most `most`, behind the content.
+    unsafe { to.set_len(to.len() + count.min(most)) };
+    Ok(())
+}
+
+/// Changes the working directory to an open one.
+pub fn change_dir_to(dir: &Fd) -> Result<()> {
+    // SAFETY: no memory is passed.
+    unsafe { syscall!(SYS_fchdir, dir.raw())? };
+    Ok(())
 }
 
 /// Whether the process may execute `path`.

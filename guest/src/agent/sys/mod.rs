@@ -19,13 +19,14 @@ use core::ptr;
 
 pub use card::Card;
 pub use fd::{
-    Fd, close_range_all, dup_onto, duplicate, nonblocking, pipe, pipe_size, poll, read_append,
-    read_slice, write,
+    Fd, close_range_all, close_range_from, dup_onto, duplicate, nonblocking, pipe, pipe_size,
+    poll, read_append, read_slice, write, write_raw,
 };
 pub use fs::{
-    access_execute, change_dir, change_owner, create, make_dir, make_node, map_shared, mount,
-    open, owner_and_mode, pivot_root, remove, remove_dir, set_read_only, set_writable,
-    stream_owner, symlink, unmount_detached,
+    access_execute, change_dir, change_dir_to, change_owner, create, directory_entries, lstat,
+    make_dir, make_node, map_shared, mount, open, owner_and_mode, pivot_root, read_link,
+    remove, remove_dir, set_read_only, set_writable, stream_owner, symlink, unmount_detached,
+    xattr, xattr_names,
 };
 pub use net::{
     accept, accepts_tcp, connect_vsock, listen_vsock, loopback_up, pending_error, send,

@@ -123,6 +123,7 @@ pub fn workload(bundle: &Bundle, init: bool, stdin: bool) -> Result<Start, Conve
         // A machine would refuse at once what a container is killed for later.
         overcommit: true,
         init,
+        changes: false,
     };
     Ok(Start { process, sandbox: Some(sandbox), fresh: None, network: None })
 }
@@ -130,6 +131,13 @@ pub fn workload(bundle: &Bundle, init: bool, stdin: bool) -> Result<Start, Conve
 /// What of the host `bundle` mounts, in the order in which the guest finds it.
 pub(crate) fn shares(bundle: &Bundle) -> Vec<Share> {
     mount::shares(bundle.spec.mounts().as_deref().unwrap_or_default())
+}
+
+/// Has the guest hand out what the workload changes, in the place of its output.
+pub fn want_changes(start: &mut Start) {
+    if let Some(sandbox) = &mut start.sandbox {
+        sandbox.changes = true;
+    }
 }
 
 /// A further process for a sandbox that runs.
