@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bulkhead_container::ContainerRuntime;
 use bulkhead_image::spec::{self, RunOptions};
-use bulkhead_image::{DiskLayout, Image, ImageRef, Store, builtin};
+use bulkhead_image::{DiskLayout, Image, ImageRef, Store, StoreError, builtin};
 use bulkhead_instances::Instances;
 use bulkhead_kernels::Catalogue;
 use bulkhead_microvm::foreign::{ForeignRuntime, Monitor};
@@ -95,6 +95,19 @@ impl Context {
             return Ok(builtin::probe(&self.store, payload::PROBE)?);
         }
         Ok(self.store.resolve(name)?)
+    }
+
+    /// The same; `None` when it is not here.
+    pub fn find(&self, name: &str) -> Result<Option<Image>, Failure> {
+        let builtin = name.parse::<ImageRef>().is_ok_and(|n| n.to_string() == builtin::PROBE);
+        if builtin {
+            return self.image(name).map(Some);
+        }
+        match self.store.resolve(name) {
+            Ok(image) => Ok(Some(image)),
+            Err(StoreError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// An image in the form `isolation` takes, with its `config.json`.

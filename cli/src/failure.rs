@@ -47,6 +47,13 @@ impl Failure {
         self
     }
 
+    /// With another exit code.
+    #[must_use]
+    pub fn code(mut self, code: u8) -> Self {
+        self.code = code;
+        self
+    }
+
     /// As a failure of `bulkhead run`, whose exit code 1 belongs to the workload.
     #[must_use]
     pub fn of_run(mut self) -> Self {

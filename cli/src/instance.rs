@@ -9,10 +9,10 @@ use bulkhead_instances::{Config, Held, InstanceId, LogLimits, Timestamp};
 use bulkhead_runtime::{Isolation, Signal};
 use oci_spec::runtime::Spec;
 
-use crate::args::{LifeArgs, RunArgs, WallChoice};
+use crate::args::{LifeArgs, PullChoice, RunArgs, WallChoice};
 use crate::context::Context;
 use crate::failure::Failure;
-use crate::{health, launch};
+use crate::{health, launch, pulling};
 
 /// What is kept of a run of `image`, as `spec` describes it.
 pub fn config(
@@ -64,7 +64,7 @@ pub fn create(context: &Context, args: &RunArgs) -> Result<Held, Failure> {
         }
     }
     let isolation = launch::wall(context, args)?;
-    let image = context.image(&args.image)?;
+    let image = pulling::image(context, &args.image, args.pull)?;
     // What is wrong with the request is said now, not when it is started.
     let spec = launch::spec(context, args, isolation, &image)?;
     let id = InstanceId::random()?;
@@ -73,6 +73,7 @@ pub fn create(context: &Context, args: &RunArgs) -> Result<Held, Failure> {
     run.isolation = WallChoice::Fixed(isolation);
     // The name may be another image's by the time it is started again.
     run.image = config.image_digest.clone();
+    run.pull = PullChoice::Never;
     // Likewise the caller's environment.
     run.process.env = args.process.passed_on();
     let hostname = args.name.as_ref().map(ToString::to_string);

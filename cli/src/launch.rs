@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::mounts;
 use crate::verbs::network::{self, Called, Connection};
 use crate::verbs::{advise, pool};
-use crate::{privileges, terminal};
+use crate::{privileges, pulling, terminal};
 
 /// What differs from one launch of the same run to another.
 #[derive(Debug)]
@@ -166,7 +166,7 @@ fn bundle(
     args: &RunArgs,
     isolation: Isolation,
 ) -> Result<(Image, Bundle), Failure> {
-    let image = context.image(&args.image)?;
+    let image = pulling::image(context, &args.image, args.pull)?;
     let (options, disk) = (options(args), guest(args).root_disk);
     let mut bundle = context.bundle(&image, isolation, disk, &options, &args.privileges)?;
     terminal::size_of(&mut bundle);

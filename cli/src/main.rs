@@ -16,6 +16,7 @@ mod packages;
 mod payload;
 mod privileges;
 mod progress;
+mod pulling;
 mod signals;
 mod stdout;
 mod supervisor;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Verb::Life(verb) => verbs::lifecycle::run(&context, &verb),
         Verb::Update(args) => verbs::update::run(&context, &args),
         Verb::Image(verb) => verbs::image::run(&context, &verb),
+        Verb::Build(args) => verbs::build::run(&context, &args),
         Verb::Pull(args) => verbs::registry::pull(&context, &args),
         Verb::Push(args) => verbs::registry::push(&context, &args),
         Verb::Login(args) => verbs::registry::login(&args),

@@ -3,6 +3,7 @@
 mod advise;
 mod applications;
 mod bench;
+mod build;
 mod clones;
 mod continuing;
 mod crash;
@@ -172,6 +173,16 @@ pub fn all() -> Vec<Case> {
             a_port_or_a_command_says_that_an_application_is_ready,
             an_application_that_does_not_get_ready_is_not_kept,
         }
+        BOTH: build { commands_change_the_image }
+        MICROVM: build { both_walls_make_the_same_layers }
+        CONTAINER: build {
+            two_builds_are_the_same,
+            scripts_users_and_shells_are_as_asked,
+            killed_builds_are_collected,
+            an_interrupted_build_leaves_nothing,
+            a_rebuild_takes_no_time,
+        }
+        CONTAINER: registry { what_is_not_here_is_pulled }
         BOTH: registry { what_is_pushed_and_pulled_runs_and_is_the_same }
         NEITHER: registry {
             others_read_what_we_write,

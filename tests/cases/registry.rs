@@ -119,6 +119,29 @@ pub fn what_is_pushed_and_pulled_runs_and_is_the_same(lab: &Lab, wall: Wall) {
     there.verb(&["pull", &registry.name("test/none:1")]).expect_error(1, "no such image");
 }
 
+pub fn what_is_not_here_is_pulled(lab: &Lab, wall: Wall) {
+    let dir = place("missing");
+    let registry = Registry::start(&dir, None);
+    let name = registry.name("test/busybox:1");
+    lab.verb(&["push", BUSYBOX, &name]).expect_code(0);
+    let there = elsewhere(lab, &dir);
+    there.run(wall, &["--pull", "never", &name, "true"]).expect_error(125, "no image called");
+    let ran = there.run(wall, &[&name, "echo", "here"]);
+    assert_eq!(ran.expect_code(0).text(), "here\n");
+    // It is here now, also without the registry.
+    let address = registry.address.clone();
+    drop(registry);
+    there.run(wall, &[&name, "true"]).expect_code(0);
+    there.run(wall, &["--pull", "always", &name, "true"]).expect_error(125, "because");
+    let missing = format!("{address}/test/none:1");
+    let failed = there.run(wall, &[&missing, "true"]);
+    failed.expect_error(125, "is not here, and it cannot be pulled");
+    failed.expect_error(125, "Connection refused");
+    there
+        .run(wall, &["Not_A_Name!", "true"])
+        .expect_error(125, "no name that a registry could know");
+}
+
 pub fn others_read_what_we_write(lab: &Lab, _: Wall) {
     let dir = place("written");
     let path = |name: &str| dir.join(name).display().to_string();

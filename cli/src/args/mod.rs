@@ -3,6 +3,7 @@
 
 mod advise;
 mod bench;
+mod build;
 mod exec;
 mod lifecycle;
 mod limits;
@@ -23,6 +24,7 @@ use clap_complete::Shell;
 
 pub use self::advise::{AdviseArgs, NeedsArgs, TrustArgs};
 pub use self::bench::{BenchArgs, BenchVerb, CustomArgs};
+pub use self::build::{BuildArgs, PullChoice};
 pub use self::exec::ExecArgs;
 pub use self::lifecycle::{
     AttachArgs, EventsArgs, KillArgs, LifeArgs, LifeVerb, LogsArgs, NamesArgs, PruneArgs,
@@ -159,6 +161,8 @@ pub enum Verb {
     /// Import, save, list, inspect and remove images
     #[command(subcommand)]
     Image(ImageVerb),
+    /// Build an image from a Dockerfile
+    Build(Box<BuildArgs>),
     /// Bring images in from registries
     Pull(PullArgs),
     /// Send an image to a registry
@@ -246,7 +250,12 @@ pub enum ImageVerb {
         #[command(flatten)]
         output: Output,
     },
-    /// Remove what no image needs any more
+    /// Show how much room images take, and how much of it they share
+    Df {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove what no image needs any more, and the cache of builds
     Prune,
 }
 

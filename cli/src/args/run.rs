@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
 
 use super::advise::TrustArgs;
+use super::build::PullChoice;
 use super::lifecycle::{HealthArgs, LifeArgs};
 use super::limits::ResourceArgs;
 use super::network::NetworkArgs;
@@ -121,6 +122,9 @@ pub struct RunArgs {
     /// Write the named clocks of this run to a file, as JSON
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub timeline: Option<PathBuf>,
+    /// When the image is pulled from its registry
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    pub pull: PullChoice,
     /// The image
     pub image: String,
     /// The command and its arguments [default: the image's]

@@ -26,6 +26,7 @@ pub fn run(context: &Context, verb: &ImageVerb) -> Result<ExitCode, Failure> {
         ImageVerb::History { image, output } => {
             history(store, &context.image(image)?, output.is_json())
         }
+        ImageVerb::Df { output } => usage(store, output.is_json()),
         ImageVerb::Prune => prune(store),
     }?;
     Ok(ExitCode::SUCCESS)
@@ -184,7 +185,55 @@ fn history(store: &Store, image: &Image, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
+fn usage(store: &Store, json: bool) -> Result<(), Failure> {
+    let usage = store.usage()?;
+    if json {
+        let images: Vec<_> = usage
+            .images
+            .iter()
+            .map(|image| {
+                serde_json::json!({
+                    "digest": image.digest.to_string(),
+                    "names": image.names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                    "size_bytes": image.size_bytes,
+                    "shared_bytes": image.shared_bytes,
+                    "unique_bytes": image.unique_bytes(),
+                })
+            })
+            .collect();
+        return stdout::json(&serde_json::json!({
+            "images": images,
+            "images_bytes": usage.images_bytes,
+            "cached_steps": usage.cached_steps,
+            "cache_bytes": usage.cache_bytes,
+            "disks_bytes": usage.disks_bytes,
+        }));
+    }
+    let bytes = |bytes: u64| indicatif::BinaryBytes(bytes).to_string();
+    stdout::line(format_args!(
+        "{:<40} {:>12} {:>12} {:>12}",
+        "NAME", "SIZE", "SHARED", "UNIQUE"
+    ))?;
+    for image in &usage.images {
+        let name = image.names.first().map(ToString::to_string).unwrap_or_default();
+        let [size, shared, unique] =
+            [image.size_bytes, image.shared_bytes, image.unique_bytes()].map(bytes);
+        stdout::line(format_args!("{name:<40} {size:>12} {shared:>12} {unique:>12}"))?;
+    }
+    let (images, steps) = (usage.images.len(), usage.cached_steps);
+    stdout::line(format_args!(
+        "\n{images} images: {}; the cache of builds, {steps} steps: {}; disks of microVMs: {}",
+        bytes(usage.images_bytes),
+        bytes(usage.cache_bytes),
+        bytes(usage.disks_bytes),
+    ))?;
+    Ok(())
+}
+
 fn prune(store: &Store) -> Result<(), Failure> {
+    if store.forget_builds()?.is_none() {
+        eprintln!("bulkhead: a build is under way: the cache of builds is kept");
+    }
     let garbage = store.collect_garbage()?;
     stdout::line(format_args!(
         "removed {} images, {} layers, blobs and disks, {} leftovers",

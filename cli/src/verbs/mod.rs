@@ -2,6 +2,7 @@
 
 pub mod advise;
 pub mod bench;
+pub mod build;
 pub mod compare;
 pub mod completions;
 pub mod doctor;
