@@ -82,8 +82,7 @@ extern "C" fn init(argument: *mut c_void) -> ! {
     let Ok(child) = outcome else { sys::exit(1) };
     let pid = child.pid;
     child.pidfd.leak();
-    if plan.start.wants_changes() {
-        let streams = plan.streams;
+    if let Some(streams) = plan.streams.filter(|_| plan.start.wants_changes()) {
         // SAFETY: from here on no descriptor is used but those that it puts in place.
         let prepared = unsafe { changes::prepare(&streams.stdout, &streams.stderr) };
         let code = serve(pid);

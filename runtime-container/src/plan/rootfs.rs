@@ -187,7 +187,15 @@ mod tests {
 
     fn setting(changes: Option<&Path>) -> Setting<'_> {
         let scratch = Path::new("/run/x");
-        Setting { scratch, privileged: true, attached: true, init: false, files: &[], changes }
+        Setting {
+            scratch,
+            privileged: true,
+            attached: true,
+            init: false,
+            files: &[],
+            is_first: true,
+            changes,
+        }
     }
 
     #[test]
