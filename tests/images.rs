@@ -22,7 +22,7 @@ const PACKAGES: [&str; 7] = [
 /// Applets that get a name in the busybox image.
 const APPLETS: &str = "sh cat echo ls id env hostname pwd sleep true false kill head dd \
     sha256sum wc touch mkdir rm mount ps stat grep seq yes tr ip mknod chmod chown printf \
-    readlink test ulimit find sort cut dmesg ping nc timeout ln mv mkfifo rmdir sync fsync tail";
+    readlink test ulimit find sort cut dmesg ping nc timeout ln mv mkfifo rmdir sync tail";
 
 /// Files of the Debian image that only make reading all of it longer.
 const LEFT_OUT: [&str; 5] = [
