@@ -43,9 +43,10 @@ pub fn config(
         },
         timeout: args.timeout,
         auto_remove: life.rm,
-        interactive: false,
-        stdin_once: false,
-        terminal: false,
+        interactive: args.terminal.interactive,
+        // docker: who is in the background may be attached to again and again.
+        stdin_once: args.terminal.interactive && !args.life.detach,
+        terminal: args.terminal.tty,
         health: None,
         log: log_limits(life),
         directory: "/".into(),
