@@ -151,6 +151,8 @@ pub fn all() -> Vec<Case> {
             a_killed_supervisor_leaves_nothing_that_gc_does_not_remove,
             logs_are_kept_bounded_and_followed,
             attached_streams_are_carried,
+            input_is_carried_to_its_end,
+            a_terminal_in_the_background_is_one,
             policies_start_again,
             health_is_checked_inside,
         }

@@ -14,7 +14,10 @@ use crate::lab::{Finished, Footprint, Lab, Wall};
 
 pub use ends::{a_killed_supervisor_leaves_nothing_that_gc_does_not_remove, stops_and_kills};
 pub use restarts::{health_is_checked_inside, policies_start_again};
-pub use streams::{attached_streams_are_carried, logs_are_kept_bounded_and_followed};
+pub use streams::{
+    a_terminal_in_the_background_is_one, attached_streams_are_carried,
+    input_is_carried_to_its_end, logs_are_kept_bounded_and_followed,
+};
 
 /// A microVM boots for seconds, and longer on a busy host.
 const LIMIT: Duration = Duration::from_secs(120);

@@ -1,7 +1,7 @@
 //! What goes in and comes out of sandboxes in the background.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
 use super::{begin, detached, done, known, until};
@@ -85,5 +85,56 @@ pub fn attached_streams_are_carried(lab: &Lab, wall: Wall) {
     done(lab, &["rm", "trap"]);
     // What does not run cannot be attached to.
     finish(lab.command(["attach", "trap"]), b"").expect_error(1, "no sandbox called trap");
+    Footprint::settles_to(lab, &before);
+}
+
+pub fn input_is_carried_to_its_end(lab: &Lab, wall: Wall) {
+    let before = begin(lab);
+    let create = [
+        "create",
+        "--isolation",
+        wall.name(),
+        "--interactive",
+        "--name",
+        "copy",
+        BUSYBOX,
+        "cat",
+    ];
+    done(lab, &create);
+    let text: String = (0..20_000).map(|line| format!("{line}\n")).collect();
+    let copied = finish(lab.command(["start", "-a", "-i", "copy"]), text.as_bytes());
+    copied.expect_code(0);
+    assert!(copied.text() == text, "{} of {} bytes", copied.stdout.len(), text.len());
+    done(lab, &["rm", "copy"]);
+
+    // In the background it stays open for the next who attaches.
+    detached(lab, wall, &["--interactive", "--name", "ear", BUSYBOX, "cat"]);
+    for word in ["one\n", "one\ntwo\n"] {
+        let said = word.lines().last().expect("a line");
+        let mut command = lab.command(["attach", "ear"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let mut stdin = child.stdin.take().expect("piped");
+        writeln!(stdin, "{said}").expect("it reads");
+        drop(stdin);
+        let mut line = String::new();
+        let mut output = BufReader::new(child.stdout.take().expect("piped"));
+        output.read_line(&mut line).expect("it answers");
+        assert_eq!(line, format!("{said}\n"));
+        child.kill().expect("it runs");
+        child.wait().expect("our own child");
+        until("the log", || done(lab, &["logs", "ear"]).text() == word);
+    }
+    done(lab, &["rm", "-f", "ear"]);
+    Footprint::settles_to(lab, &before);
+}
+
+pub fn a_terminal_in_the_background_is_one(lab: &Lab, wall: Wall) {
+    let before = begin(lab);
+    let script = "test -t 0 && test -t 1 && echo terminal";
+    detached(lab, wall, &["--tty", "--name", "screen", BUSYBOX, "sh", "-c", script]);
+    assert_eq!(done(lab, &["wait", "screen"]).text(), "0\n");
+    assert_eq!(done(lab, &["logs", "screen"]).text(), "terminal\r\n");
+    done(lab, &["rm", "screen"]);
     Footprint::settles_to(lab, &before);
 }
