@@ -159,7 +159,8 @@ fn restore(
     let template = template.map_err(|error| failed()(error.into()))?;
     let template = template.ok_or(MicroVmError::NoTemplate).map_err(failed())?;
     config.waits = true;
-    config.card = template.manifest.fingerprint.devices.card;
+    let devices = template.manifest.fingerprint.devices;
+    (config.card, config.shares) = (devices.card, devices.shares);
     config.restore = Some(template.dir().to_owned());
     SharedTimeline::create(&dir.path().join(files::TIMELINE))
         .map_err(io_error("make the timeline"))
