@@ -120,7 +120,7 @@ RUN false; touch /not-reached
 pub fn scripts_users_and_shells_are_as_asked(lab: &Lab, wall: Wall) {
     let dir = context("scripts", SCRIPTS);
     let built = build(lab, wall, &dir, &["-t", "scripts"]);
-    built.expect_error(1, "Dockerfile:24:1: RUN false; touch");
+    built.expect_error(1, "Dockerfile:25:1: RUN false; touch");
     built.expect_error(1, "exit code 1");
     assert!(built.stderr.contains("as a file"), "{}", built.stderr);
     // All steps before the one that failed are there.

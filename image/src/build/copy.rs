@@ -396,17 +396,12 @@ pub(super) fn matching(tree: &dyn Tree, pattern: &str) -> Result<Vec<Vec<u8>>, C
     let mut ignored = false;
     for path in found {
         let meta = tree.meta(&path, true).map_err(read_error(&path))?;
-        match meta {
-            Some(meta) => {
-                // An exception may be in an ignored directory.
-                let out =
-                    tree.is_ignored(&path) && (tree.skips_ignored() || !meta.is_directory());
-                ignored |= out;
-                if !out {
-                    there.push(path);
-                }
-            }
-            None => {}
+        let Some(meta) = meta else { continue };
+        // An exception may be in an ignored directory.
+        let out = tree.is_ignored(&path) && (tree.skips_ignored() || !meta.is_directory());
+        ignored |= out;
+        if !out {
+            there.push(path);
         }
     }
     if there.is_empty() { Err(missing(ignored)) } else { Ok(there) }

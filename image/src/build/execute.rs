@@ -155,9 +155,9 @@ impl Executor<'_> {
 
     fn stage(&mut self, index: usize) -> Result<Stage, BuildError> {
         let parsed = &self.file.stages[index];
-        let mut stage = self.begun(parsed.place.clone(), &parsed.text, |executor| {
+        let mut stage = self.begun(&parsed.place, &parsed.text, |executor| {
             for flag in &parsed.flags {
-                executor.from_flag(flag)?;
+                executor.check_flag(flag)?;
             }
             let image = executor.expand_global(&parsed.image)?;
             executor.base(&image, index)
@@ -182,7 +182,7 @@ impl Executor<'_> {
         Ok(stage)
     }
 
-    fn from_flag(&self, flag: &parse::Flag) -> Result<(), StepError> {
+    fn check_flag(&self, flag: &parse::Flag) -> Result<(), StepError> {
         if flag.name != "platform" {
             return Err(StepError::Flag(flag.name.clone()));
         }
@@ -218,7 +218,7 @@ impl Executor<'_> {
     /// Tells of a step before and after it is done.
     fn begun<T>(
         &mut self,
-        place: Place,
+        place: &Place,
         text: &str,
         work: impl FnOnce(&mut Self) -> Result<T, StepError>,
     ) -> Result<T, BuildError> {
@@ -228,13 +228,13 @@ impl Executor<'_> {
         self.number += 1;
         self.host.say(Event::Step { number: self.number, text });
         let begun = Instant::now();
-        let done = work(self).map_err(step(&place, text))?;
+        let done = work(self).map_err(step(place, text))?;
         self.host.say(Event::Done { number: self.number, took: begun.elapsed() });
         Ok(done)
     }
 
     fn instruction(&mut self, stage: &mut Stage, it: &Instruction) -> Result<(), BuildError> {
-        self.begun(it.place.clone(), &it.text, |executor| {
+        self.begun(&it.place, &it.text, |executor| {
             if let Some(told) = metadata::apply(stage, &it.op)? {
                 stage.document.add_history(NOW, &told, true);
                 return Ok(());

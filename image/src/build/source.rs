@@ -224,13 +224,12 @@ fn heredoc_marks(content: &str, escape: char) -> Vec<Mark> {
         match quote {
             Some(q) if c == q => quote = None,
             Some('"') if c == escape => drop(chars.next()),
-            Some(_) => {}
             None if c == '\'' || c == '"' => quote = Some(c),
             None if c == escape => drop(chars.next()),
             None if word_start && content[at..].starts_with("<<") => {
                 marks.extend(mark(content, at));
             }
-            None => {}
+            _ => {}
         }
         // A number of a descriptor may stand before it.
         word_start =
@@ -249,14 +248,13 @@ fn mark(content: &str, at: usize) -> Option<Mark> {
     for c in rest.chars() {
         match quote {
             Some(q) if c == q => quote = None,
-            Some(_) => name.push(c),
             None if c == '\'' || c == '"' => {
                 quote = Some(c);
                 expand = false;
             }
             None if c == '<' => return None,
             None if c.is_whitespace() || matches!(c, '>' | '|' | ';' | '&' | ')') => break,
-            None => name.push(c),
+            _ => name.push(c),
         }
     }
     (!name.is_empty() && quote.is_none()).then_some(Mark { at, name, expand, strip_tabs })
