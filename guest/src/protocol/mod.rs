@@ -57,7 +57,7 @@ pub(crate) use message::stream_header;
 
 /// Version of this protocol. Both sides come from one build, except when a
 /// disk was made by an earlier one.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// The host's context id on vsock (`VMADDR_CID_HOST`, linux/vm_sockets.h).
 pub const HOST_CID: u32 = libc::VMADDR_CID_HOST;

@@ -223,9 +223,8 @@ fn heredoc_marks(content: &str, escape: char) -> Vec<Mark> {
     while let Some((at, c)) = chars.next() {
         match quote {
             Some(q) if c == q => quote = None,
-            Some('"') if c == escape => drop(chars.next()),
+            None | Some('"') if c == escape => drop(chars.next()),
             None if c == '\'' || c == '"' => quote = Some(c),
-            None if c == escape => drop(chars.next()),
             None if word_start && content[at..].starts_with("<<") => {
                 marks.extend(mark(content, at));
             }

@@ -77,9 +77,9 @@ pub fn enter(setup: &Setup) -> io::Result<()> {
     for (index, (tree, share)) in trees.into_iter().zip(&setup.shares).enumerate() {
         let place = root.join(index.to_string());
         if share.is_file {
-            fs::write(&place, "")?
+            fs::write(&place, "")?;
         } else {
-            fs::create_dir(&place)?
+            fs::create_dir(&place)?;
         }
         attach(&tree, &place)?;
     }
