@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use bulkhead_guest::protocol::{SHARES, SHARES_TAG};
 use bulkhead_runtime::Rootfs;
 use oci_spec::runtime::Spec;
 use serde_json::{Value, json};
@@ -106,6 +107,33 @@ fn a_further_process_joins() {
     assert_eq!(start.process.uid, 33);
 }
 
+#[test]
+fn shares_come_by_their_numbers_and_go_to_their_places() {
+    let mut config = config();
+    config["mounts"] = json!([
+        {"destination": "/a", "source": "/srv/a", "options": ["rbind", "rprivate", "nodev", "rw"]},
+        {"destination": "/t", "type": "tmpfs", "source": "tmpfs"},
+        {"destination": "/b", "type": "bind", "source": "/srv/b", "options": ["rro"]},
+    ]);
+    let sandbox = workload(&bundle(config.clone()), false, false).unwrap().sandbox.unwrap();
+    let mounts: Vec<_> = sandbox
+        .mounts
+        .iter()
+        .map(|mount| {
+            (mount.source.to_str().unwrap(), mount.target.to_str().unwrap(), mount.flags)
+        })
+        .collect();
+    let bind = libc::MS_BIND | libc::MS_REC;
+    let all = (SHARES_TAG, SHARES.to_str().unwrap(), libc::MS_NOSUID | libc::MS_NODEV);
+    let first = ("/dev/.bulkhead-shares/0", "/a", bind | libc::MS_NODEV);
+    let second = ("/dev/.bulkhead-shares/1", "/b", bind | libc::MS_RDONLY);
+    assert_eq!(mounts, [all, first, ("tmpfs", "/t", 0), second]);
+    assert!(sandbox.shares);
+    let shares = shares(&bundle(config));
+    let read_only: Vec<_> = shares.iter().map(|share| share.read_only).collect();
+    assert_eq!(read_only, [false, true]);
+}
+
 fn refused(change: impl FnOnce(&mut Value)) -> String {
     let mut config = config();
     change(&mut config);
@@ -114,10 +142,11 @@ fn refused(change: impl FnOnce(&mut Value)) -> String {
 
 #[test]
 fn what_a_machine_cannot_do_is_refused_by_name() {
-    let bind = json!([{"destination": "/data", "source": "/srv/data", "options": ["rbind"]}]);
+    let options = ["rbind", "idmap"];
+    let bind = json!([{"destination": "/data", "source": "/srv/data", "options": options}]);
     assert_eq!(
         refused(|config| config["mounts"] = bind),
-        "a microVM cannot have the host's files mounted on /data"
+        "a microVM cannot have the host's files mounted on /data with `idmap`"
     );
     assert_eq!(
         refused(|config| config["process"]["terminal"] = json!(true)),
