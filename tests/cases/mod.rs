@@ -182,7 +182,7 @@ pub fn all() -> Vec<Case> {
             scripts_users_and_shells_are_as_asked,
             killed_builds_are_collected,
             an_interrupted_build_leaves_nothing,
-            a_rebuild_takes_no_time,
+            a_rebuild_does_nothing_again,
         }
         CONTAINER: registry { what_is_not_here_is_pulled }
         BOTH: registry { what_is_pushed_and_pulled_runs_and_is_the_same }

@@ -17,7 +17,7 @@ const MAGIC: [u8; 8] = *b"BLKHSNAP";
 /// Version of everything in the payload: of every structure that is saved, and of
 /// what a processor or a device makes of it. One number, because one program writes
 /// and reads them all, and postcard does not describe itself.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Bytes before the payload.
 const HEADER_LEN: usize = 52;

@@ -38,6 +38,7 @@ pub struct Builder<'a> {
 #[error("{0}")]
 struct Told(String);
 
+#[expect(clippy::needless_pass_by_value, reason = "an argument of `map_err`")]
 fn told(failure: Failure) -> Cause {
     Box::new(Told(failure.to_string()))
 }
