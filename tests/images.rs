@@ -9,11 +9,13 @@ use crate::lab::Lab;
 
 /// Debian packages the fixtures are made with, beyond what bulkhead itself asks
 /// for.
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 9] = [
     "busybox-static",
+    "curl",
     "docker-registry",
     "erofs-utils",
     "mmdebstrap",
+    "nftables",
     "procps",
     "skopeo",
     "umoci",
@@ -112,9 +114,20 @@ pub fn add<W: io::Write>(
     tar.append_data(&mut header, path, content).expect("an entry in the archive");
 }
 
-/// A minimal Debian, made once by mmdebstrap from the host's own sources.
 fn debian(dir: &Path) -> PathBuf {
-    let path = dir.join("debian-essential.tar");
+    mmdebstrap(dir, "debian-essential", &["--variant=essential"])
+}
+
+/// A Debian with an interpreter and a server, as a root filesystem tar.
+pub fn with_python_and_redis() -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
+    let options = ["--variant=minbase", "--include=python3,redis-server"];
+    mmdebstrap(&dir, "debian-counter", &options)
+}
+
+/// A minimal Debian, made once by mmdebstrap from the host's own sources.
+fn mmdebstrap(dir: &Path, name: &str, options: &[&str]) -> PathBuf {
+    let path = dir.join(name).with_extension("tar");
     if path.exists() {
         return path;
     }
@@ -126,7 +139,8 @@ fn debian(dir: &Path) -> PathBuf {
         .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
         .expect("a Debian release");
     let status = Command::new("mmdebstrap")
-        .args(["--variant=essential", "--format=tar", "--quiet"])
+        .args(["--format=tar", "--quiet"])
+        .args(options)
         .args(LEFT_OUT.map(|paths| format!("--dpkgopt=path-exclude={paths}")))
         .arg(suite)
         .arg(&fresh)

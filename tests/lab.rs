@@ -98,9 +98,15 @@ impl Lab {
         I: IntoIterator,
         I::Item: AsRef<OsStr>,
     {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bulkhead"));
+        let mut command = self.program(env!("CARGO_BIN_EXE_bulkhead"));
+        command.args(arguments);
         command
-            .args(arguments)
+    }
+
+    /// Another program, for which this laboratory is the usual place.
+    pub fn program(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command
             .env("BULKHEAD_STORE", &self.store)
             .env("BULKHEAD_ROOT", &self.root)
             .stdin(Stdio::null());

@@ -9,6 +9,7 @@ mod continuing;
 mod crash;
 mod data;
 mod density;
+mod examples;
 mod exec;
 mod host;
 mod hostile_images;
@@ -221,6 +222,7 @@ pub fn all() -> Vec<Case> {
             a_command_that_does_not_is_a_failure,
             a_command_that_cannot_run_is_said,
         }
+        MICROVM: examples { a_service_and_its_store_change_walls }
         NEITHER: bench { a_report_is_rendered_again, a_damaged_results_file_is_refused }
         NEITHER: continuing { an_interrupted_run_is_resumed, a_full_disk_costs_no_sample }
         NEITHER: reports { reports_come_in_every_format, a_regression_has_an_exit_code_of_its_own, lists_are_json_too }

@@ -152,13 +152,13 @@ impl Supervisor<'_> {
         let mut has_run = false;
         loop {
             let end = self.live(restarts);
-            self.callers.ended(end.code, end.oom_killed);
             has_run |= end.ran.is_some();
             let policy = self.held.instance.config.restart;
             let again = has_run && !self.stopped && policy.wants(end.code, restarts);
             if again {
                 let pause = backoff.after(end.ran.unwrap_or_default());
                 self.note_end(&end, Phase::Restarting);
+                self.callers.ended(end.code, end.oom_killed);
                 self.idle(pause);
             }
             if !again || self.stopped {
