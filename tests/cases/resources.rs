@@ -68,7 +68,7 @@ pub fn limits_change_while_it_runs(lab: &Lab, wall: Wall) {
         lab.verb(&["exec", "changing", "sh", "-c", "(sleep 1 & sleep 1 & sleep 1 & wait)"]);
     assert_ne!(forked.code, Some(0), "{}", forked.text());
     running.end();
-    update(&["--cpus", "1"]).expect_error(125, "no sandbox called changing");
+    update(&["--cpus", "1"]).expect_error(1, "no sandbox called changing");
     Footprint::settles_to(lab, &before);
 }
 

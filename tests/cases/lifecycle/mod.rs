@@ -152,7 +152,7 @@ pub fn what_cannot_run_is_said_and_leaves_nothing(lab: &Lab, wall: Wall) {
         assert!(run.stdout.is_empty());
         assert!(names(lab, &["-a"]).is_empty());
     }
-    lab.run(wall, &["-d", "no-such-image"]).expect_error(125, "no image called");
+    lab.run(wall, &["-d", "no-such-image"]).expect_error(125, "is not here");
     lab.run(wall, &["--restart", "always", BUSYBOX, "true"]).expect_error(125, "background");
     Footprint::settles_to(lab, &before);
 }

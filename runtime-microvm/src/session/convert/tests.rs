@@ -149,10 +149,6 @@ fn what_a_machine_cannot_do_is_refused_by_name() {
         "a microVM cannot have the host's files mounted on /data with `idmap`"
     );
     assert_eq!(
-        refused(|config| config["process"]["terminal"] = json!(true)),
-        "a microVM cannot have a terminal"
-    );
-    assert_eq!(
         refused(|config| config["process"]["args"] = json!(["a\0b"])),
         "argument contains a NUL byte"
     );
