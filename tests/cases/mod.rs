@@ -125,18 +125,20 @@ pub fn all() -> Vec<Case> {
             a_machine_keeps_the_memory_of_a_snapshot_that_is_removed,
         }
         BOTH: exec { a_running_sandbox_is_entered }
-        CONTAINER: network {
+        BOTH: network {
             only_what_is_published_is_reached,
             the_way_out_is_open_and_the_host_is_not,
             sandboxes_find_each_other_by_name,
+            killed_networks_are_collected,
+            nothing_is_there_unless_asked_for,
+        }
+        CONTAINER: network {
             nobody_speaks_with_the_address_of_another,
             other_names_are_asked_elsewhere,
             many_at_once_get_addresses_of_their_own,
-            killed_networks_are_collected,
             a_killed_run_is_taken_off_its_network,
             whoever_answers_for_names_is_replaced,
             the_hosts_network_is_for_containers,
-            nothing_is_there_unless_asked_for,
             networks_come_and_go,
             prepared_sandboxes_get_a_network_too,
         }
