@@ -10,7 +10,6 @@ use std::panic;
 use std::sync::{Mutex, PoisonError};
 
 use bulkhead_runtime::{Bundle, Sandbox, Stdio, TerminalSize};
-use nix::libc;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 use crate::args::TerminalArgs;
@@ -21,7 +20,10 @@ static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
 /// Our terminal as long as a command inside has one.
 #[derive(Debug)]
-pub struct Screen(());
+pub struct Screen {
+    /// What is typed is for the command.
+    _raw: Option<Raw>,
+}
 
 impl Screen {
     /// Hands our terminal over to the command, if it has one and what is typed is for it.
@@ -29,15 +31,7 @@ impl Screen {
         if !args.tty {
             return Ok(None);
         }
-        if args.interactive {
-            let before = tcgetattr(io::stdin())?;
-            let mut raw = before.clone();
-            cfmakeraw(&mut raw);
-            *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
-            restore_after_panic();
-            tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)?;
-        }
-        Ok(Some(Self(())))
+        Ok(Some(Self { _raw: args.interactive.then(Raw::begin).transpose()? }))
     }
 
     /// Tells the command's terminal how much ours shows.
@@ -49,7 +43,24 @@ impl Screen {
     }
 }
 
-impl Drop for Screen {
+/// Our terminal passing every key on, until this is dropped.
+#[derive(Debug)]
+pub struct Raw(());
+
+impl Raw {
+    /// From here on.
+    pub fn begin() -> Result<Self, Failure> {
+        let before = tcgetattr(io::stdin())?;
+        let mut raw = before.clone();
+        cfmakeraw(&mut raw);
+        *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+        restore_after_panic();
+        tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Raw {
     fn drop(&mut self) {
         restore();
     }
@@ -101,10 +112,7 @@ pub fn size() -> Option<TerminalSize> {
 }
 
 fn size_at(fd: BorrowedFd<'_>) -> Option<TerminalSize> {
-    use std::os::fd::AsRawFd;
-    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCGWINSZ writes a winsize.
-    let asked = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
-    let known = asked == 0 && size.ws_col > 0 && size.ws_row > 0;
+    let size = rustix::termios::tcgetwinsize(fd).ok()?;
+    let known = size.ws_col > 0 && size.ws_row > 0;
     known.then_some(TerminalSize { columns: size.ws_col, rows: size.ws_row })
 }

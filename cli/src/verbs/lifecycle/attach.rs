@@ -10,13 +10,13 @@ use bulkhead_instances::control::{
 };
 use bulkhead_runtime::TerminalSize;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::termios::{self, SetArg, Termios};
 
 use super::connect;
 use crate::args::AttachArgs;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::signals::Signals;
+use crate::terminal::{self, Raw};
 
 /// What is carried.
 #[derive(Debug, Clone, Copy)]
@@ -64,11 +64,7 @@ impl Watch {
 
     /// How large the terminal is.
     pub fn size(&self) -> Option<TerminalSize> {
-        if !self.streams.terminal {
-            return None;
-        }
-        let size = rustix::termios::tcgetwinsize(io::stdin()).ok()?;
-        Some(TerminalSize { columns: size.ws_col, rows: size.ws_row })
+        self.streams.terminal.then(terminal::size).flatten()
     }
 
     /// Carries everything until the command ends, which gives the exit code, or the user
@@ -187,24 +183,4 @@ fn print(frame: &Frame) -> Result<Option<u8>, Failure> {
 fn write(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     to.write_all(bytes)?;
     to.flush()
-}
-
-/// A terminal that passes every key on, until this is dropped.
-struct Raw(Termios);
-
-impl Raw {
-    fn begin() -> nix::Result<Self> {
-        let usual = termios::tcgetattr(io::stdin())?;
-        let mut raw = usual.clone();
-        termios::cfmakeraw(&mut raw);
-        termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &raw)?;
-        Ok(Self(usual))
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        // There is nobody to tell.
-        let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, &self.0);
-    }
 }
