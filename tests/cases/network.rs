@@ -326,7 +326,8 @@ pub fn sandboxes_find_each_other_by_name(lab: &Lab, wall: Wall) {
     let alpha = scene.start(wall, &options, &script);
     let address = address_of(&scene, "alpha");
     let ask = |network: &str, what: &str| {
-        let script = format!("nc -w 5 {what} 80 < /dev/null; exit 0");
+        // Whoever hears the end of the input first, a slow guest's nc, says nothing.
+        let script = format!("sleep 3 | nc -w 9 {what} 80; exit 0");
         scene.run(Wall::Container, &["--network", network], &script).expect_code(0).text()
     };
     for name in ["alpha", "db", "ALPHA"] {
@@ -334,7 +335,7 @@ pub fn sandboxes_find_each_other_by_name(lab: &Lab, wall: Wall) {
     }
     assert_eq!(ask("apart", "alpha"), "", "names are their network's");
     assert_eq!(ask("apart", &address.to_string()), "", "another bridge's neighbour");
-    let own = scene.run(wall, &["--network", "bridge"], "nc -w 5 alpha 80 < /dev/null");
+    let own = scene.run(wall, &["--network", "bridge"], "sleep 3 | nc -w 9 alpha 80");
     assert_eq!(own.expect_code(0).text().trim(), "alpha-here", "from behind this wall");
     // What is published is, whoever asks.
     drop(alpha);
