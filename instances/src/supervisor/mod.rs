@@ -181,9 +181,10 @@ impl Supervisor<'_> {
         let removed = if self.held.instance.config.auto_remove {
             self.instances.remove(self.held)
         } else {
+            drop(self.held);
             Ok(())
         };
-        // After the removal: whoever waited finds nothing.
+        // Afterwards: whoever waited can remove it, or finds nothing.
         self.callers.finish(&Reply::Exited { code: end.code, oom_killed: end.oom_killed });
         self.callers.farewell(FAREWELL);
         removed
