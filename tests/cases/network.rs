@@ -235,6 +235,17 @@ fn says(what: &str, port: u16) -> String {
     format!("(while true; do echo {what} | nc -l -p {port}; done) & ")
 }
 
+/// Hears what [`says`] says at `name`, which may be between two who listen. A slow guest's
+/// `nc` says nothing to whoever has nothing to say, so the input is kept open.
+fn heard_at(name: &str) -> String {
+    format!(
+        "for i in 1 2 3 4 5 6 7 8; do
+             said=$(sleep 2 | nc -w 9 {name} 80) && test \"$said\" && break
+             sleep 1
+         done; echo $said"
+    )
+}
+
 /// Says `what` to whoever comes, and tells who that was.
 fn speaker(at: &File, address: &str, what: &'static str) -> thread::JoinHandle<SocketAddr> {
     let listener = inside(at.as_fd(), || TcpListener::bind(address)).expect("a free port");
@@ -326,16 +337,16 @@ pub fn sandboxes_find_each_other_by_name(lab: &Lab, wall: Wall) {
     let alpha = scene.start(wall, &options, &script);
     let address = address_of(&scene, "alpha");
     let ask = |network: &str, what: &str| {
-        // Whoever hears the end of the input first, a slow guest's nc, says nothing.
-        let script = format!("sleep 3 | nc -w 9 {what} 80; exit 0");
+        let script = format!("nc -w 5 {what} 80 < /dev/null; exit 0");
         scene.run(Wall::Container, &["--network", network], &script).expect_code(0).text()
     };
     for name in ["alpha", "db", "ALPHA"] {
-        assert_eq!(ask("bridge", name).trim(), "alpha-here", "{name}");
+        let heard = scene.run(Wall::Container, &["--network", "bridge"], &heard_at(name));
+        assert_eq!(heard.expect_code(0).text().trim(), "alpha-here", "{name}");
     }
     assert_eq!(ask("apart", "alpha"), "", "names are their network's");
     assert_eq!(ask("apart", &address.to_string()), "", "another bridge's neighbour");
-    let own = scene.run(wall, &["--network", "bridge"], "sleep 3 | nc -w 9 alpha 80");
+    let own = scene.run(wall, &["--network", "bridge"], &heard_at("alpha"));
     assert_eq!(own.expect_code(0).text().trim(), "alpha-here", "from behind this wall");
     // What is published is, whoever asks.
     drop(alpha);
