@@ -113,7 +113,8 @@ pub fn a_shell_at_a_terminal_is_one(lab: &Lab, wall: Wall) {
     person.sees("\n40 120");
 
     // Ctrl-C is for what runs in the foreground inside.
-    person.types("echo wai''ting; sleep 1000\n");
+    let waits = r#"sh -c 'trap "exit 0" INT; echo wai""ting; while true; do sleep 1; done'"#;
+    person.types(&format!("{waits}\n"));
     person.sees("waiting");
     person.types("\x03");
     person.types("echo ba''ck\n");
